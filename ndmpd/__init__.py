@@ -1,0 +1,1 @@
+"""ndmpd: an NDMP data server and mover for Linux filers."""

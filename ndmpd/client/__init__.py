@@ -1,0 +1,1 @@
+"""The DMA side: a client library and the ndmpc command."""

@@ -1,0 +1,1 @@
+"""Control connections on Twisted, data connections, the local channel between processes."""

@@ -1,0 +1,112 @@
+"""Pieces: what a backup stream is made of.
+
+A formatter yields pieces lazily and in order; their concatenation *is* the stream. A data path carries a byte
+range of it to where it goes: a tape drive, a socket, another process. On recover the same values name
+destinations: bytes of the stream are put into an ``Inline`` buffer, an extent, or thrown away (``Zeros``).
+
+Pure values. Moving their bytes is ``ndmpd.datapath``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+class OpenFile:
+    """An open file that pieces refer to; its descriptor is closed when the last of them is dropped.
+
+    ``name`` is what messages call it.
+    """
+
+    __slots__ = ("fd", "name")
+
+    def __init__(self, fd: int, name: str) -> None:
+        self.fd = fd
+        self.name = name
+
+    def close(self) -> None:
+        """Close now rather than when the last reference goes. Idempotent."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"OpenFile({self.fd}, {self.name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """Bytes carried by value: headers, maps, small files. As a destination, a writable buffer."""
+
+    data: bytes | bytearray | memoryview
+
+    @property
+    def length(self) -> int:
+        return len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Zeros:
+    """``length`` zero bytes. As a destination: throw that many bytes away."""
+
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileExtent:
+    """``length`` bytes of an open file from ``offset``; as a destination, where to put them.
+
+    Always yields exactly ``length`` bytes: what cannot be read is zeros, and is reported. ``strict`` says that
+    such a gap makes the stream unsound (an image block), so that the job must halt.
+    """
+
+    file: OpenFile
+    offset: int
+    length: int
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LunExtent:
+    """``blocks`` logical blocks of ``block_length`` bytes from ``lba`` of the logical unit named ``disk``."""
+
+    disk: str
+    lba: int
+    blocks: int
+    block_length: int = 512
+
+    @property
+    def length(self) -> int:
+        return self.blocks * self.block_length
+
+
+Piece = Inline | Zeros | FileExtent | LunExtent
+
+
+def split(piece: Piece, at: int) -> tuple[Piece, Piece]:
+    """Cut ``piece`` after ``at`` bytes, 0 < at < length.
+
+    Raises ValueError where a ``LunExtent`` would be cut inside a block: the caller reads that block and
+    carries it inline.
+    """
+    if not 0 < at < piece.length:
+        raise ValueError(f"cannot cut {piece.length} bytes after {at}")
+    match piece:
+        case Inline(data):
+            view = memoryview(data)
+            return Inline(view[:at]), Inline(view[at:])
+        case Zeros(length):
+            return Zeros(at), Zeros(length - at)
+        case FileExtent(file, offset, length, strict):
+            return (FileExtent(file, offset, at, strict),
+                    FileExtent(file, offset + at, length - at, strict))
+        case LunExtent(disk, lba, blocks, block_length):
+            whole, rest = divmod(at, block_length)
+            if rest:
+                raise ValueError(f"{at} is not a multiple of the block length {block_length}")
+            return (LunExtent(disk, lba, whole, block_length),
+                    LunExtent(disk, lba + whole, blocks - whole, block_length))

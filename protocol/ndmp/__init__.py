@@ -1,0 +1,1 @@
+"""NDMP v3 and v4 messages: one module per interface, the two forms side by side."""

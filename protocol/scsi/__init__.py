@@ -1,0 +1,1 @@
+"""SCSI: CDBs, parameter data and sense, as SPC, SBC, SSC and SMC lay them out."""

@@ -1,0 +1,1 @@
+"""Framing of backup streams, and the on-disk forms of cartridges."""
