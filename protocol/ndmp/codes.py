@@ -162,6 +162,7 @@ class ButypeAttr(IntFlag):
 class FsInfoUnsupported(IntFlag):
     """3.2.6. Fields of ``FsInfo`` that carry no value."""
 
+    NONE = 0
     TOTAL_SIZE = 0x01
     USED_SIZE = 0x02
     AVAIL_SIZE = 0x04
@@ -172,14 +173,16 @@ class FsInfoUnsupported(IntFlag):
 class TapeAttr(IntFlag):
     """3.2.7. What opening and closing this device name does, or what it is for."""
 
+    NONE = 0
     REWIND = 0x1
     UNLOAD = 0x2
     RAW = 0x4  # v4
 
 
 class ScsiDataDir(IntFlag):
-    """3.3.5. Direction of a CDB's data; none set: no data."""
+    """3.3.5. Direction of a CDB's data."""
 
+    NONE = 0
     DATA_IN = 0x1
     DATA_OUT = 0x2
 
@@ -195,6 +198,7 @@ class TapeOpenMode(IntEnum):
 class TapeFlags(IntFlag):
     """3.4.4 (``NDMP_TAPE_STATE_``)."""
 
+    NONE = 0
     NOREWIND = 0x08
     WR_PROT = 0x10
     ERROR = 0x20
@@ -204,6 +208,7 @@ class TapeFlags(IntFlag):
 class TapeUnsupported(IntFlag):
     """3.4.4. Fields of the tape state that carry no value."""
 
+    NONE = 0
     FILE_NUM = 0x01
     SOFT_ERRORS = 0x02
     BLOCK_SIZE = 0x04
@@ -258,6 +263,7 @@ class DataHaltReason(IntEnum):
 class DataUnsupported(IntFlag):
     """3.5.2.6. Fields of the data state that carry no value."""
 
+    NONE = 0
     EST_BYTES_REMAIN = 0x1
     EST_TIME_REMAIN = 0x2
 
@@ -364,6 +370,7 @@ class FileType(IntEnum):
 class FileStatUnsupported(IntFlag):
     """4.3. Fields of ``FileStat`` that carry no value."""
 
+    NONE = 0
     ATIME = 0x1
     CTIME = 0x2
     GROUP = 0x4
