@@ -1,0 +1,420 @@
+"""The settings of a server: one frozen, typed value, checked whole before anything starts.
+
+``Settings.load`` reads a TOML file, ``Settings.embedded`` makes what a TOML file for a self-contained server
+would say. Both raise ConfigError with one line for each mistake: ``file: key: what is wrong and what to
+write``. ``conf/ndmpd.toml`` describes every key. Devices are not opened here: a drive that is switched off
+must not keep the server from starting. No secret is ever part of a repr or a message.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from ndmpd.config_files import PrivateFile, absolute, read_private, same_tree
+from ndmpd.config_types import At, ExportName, ListenAt, Ports, Serial, Size, UnitName, Wwn
+from ndmpd.errors import ConfigError
+
+DEFAULT_FILE = Path("/etc/ndmpd/ndmpd.toml")
+NDMP_PORT = 10000
+NDMPS_PORT = 30000
+PASSWORD_BYTES = 32
+"""Longest password: the MD5 digest takes no more (draft 3.1.2), and cutting one silently would be worse."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+Table = Annotated[Mapping[K, V], AfterValidator(MappingProxyType)]
+
+
+def _no_rows() -> Mapping[str, Any]:
+    return MappingProxyType({})
+
+
+class _Mistakes(ValueError):
+    """Mistakes that a look at several keys found: pairs of (key, relative to the table looked at; text)."""
+
+    def __init__(self, *found: tuple[str, str]) -> None:
+        super().__init__(found)
+        self.found = found
+
+
+class Auth(StrEnum):
+    """How a DMA may prove who it is (``ndmp_auth_type``)."""
+
+    NONE = "none"
+    TEXT = "text"
+    MD5 = "md5"
+
+
+class MoverType(StrEnum):
+    """Who moves the bytes: the head itself, or a copy manager on the SAN."""
+
+    NAS = "NAS"
+    SCSI = "SCSI"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class _Part(BaseModel):
+    """A table of the file: frozen, and a key it does not know is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+def _one_or_more(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not a network ({error}); write an address like \"192.0.2.7\" or a "
+                         "network like \"192.0.2.0/24\"") from None
+
+
+def _ipv4(value: Any) -> ipaddress.IPv4Address:
+    try:
+        return ipaddress.IPv4Address(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IPv4 address, the only kind NDMP data "
+                         "connections know") from None
+
+
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
+Directory = Annotated[Path, BeforeValidator(absolute)]
+
+
+class Server(_Part):
+    """``[server]``. ``data_ports`` and ``data_address`` are for data connections."""
+
+    listen: ListenAt = Field(default=f"tcp:{NDMP_PORT}", validate_default=True)
+    state_dir: Directory = Path("/var/lib/ndmpd")
+    max_sessions: int = Field(default=64, ge=1, le=4096)
+    data_ports: Ports | None = None
+    data_address: Annotated[ipaddress.IPv4Address, BeforeValidator(_ipv4)] | None = None
+    log: LogLevel = LogLevel.INFO
+
+
+class Tls(_Part):
+    """``[tls]``: the same protocol inside TLS. ``certificate`` (with its chain) and ``key`` are PEM files."""
+
+    listen: ListenAt = Field(default=f"tcp:{NDMPS_PORT}", validate_default=True)
+    certificate: Directory
+    key: PrivateFile
+
+
+class San(_Part):
+    """``[san]``: the embedded SAN under ``state_dir/san``, used where a device is ``virtual:NAME``."""
+
+    tape_capacity: Size = Field(default=8 << 30, ge=1 << 20)
+
+
+class User(_Part):
+    """``[[user]]``. ``secret`` is read from ``secret_file`` when the settings are loaded."""
+
+    name: str = Field(min_length=1, max_length=63)
+    secret_file: Directory | None = None
+    auth: Annotated[tuple[Auth, ...], BeforeValidator(_one_or_more)] = (Auth.MD5,)
+    allow_from: Annotated[tuple[Network, ...], BeforeValidator(_one_or_more)] = ()
+    secret: SecretStr = Field(default=SecretStr(""), exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secret_is_not_a_key(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "secret" in data:
+            raise _Mistakes(("secret", "a password does not belong in this file; write it to a file of its "
+                                       "own and name that as secret_file"))
+        return data
+
+    @model_validator(mode="after")
+    def _read_secret(self, info: ValidationInfo) -> Self:
+        if not self.auth:
+            raise _Mistakes(("auth", "is empty; write one or more of \"md5\", \"text\", or \"none\""))
+        wants_secret = self.auth != (Auth.NONE,)
+        if Auth.NONE in self.auth and wants_secret:
+            raise _Mistakes(("auth", "\"none\" lets this user in without a password, so nothing else can "
+                                     "stand beside it; remove one"))
+        if not wants_secret:
+            if self.secret_file is not None:
+                raise _Mistakes(("secret_file", "is never read with auth = \"none\"; remove one of them"))
+            return self
+        if self.secret_file is None:
+            raise _Mistakes(("secret_file", "is missing; write the path of a file that holds the password "
+                                            "and that only the server may read"))
+        lenient = isinstance(info.context, _Origin) and info.context.lenient
+        try:
+            secret = read_private(self.secret_file, lenient=lenient)
+        except ValueError as error:
+            raise _Mistakes(("secret_file", str(error))) from None
+        if not 1 <= len(secret.encode()) <= PASSWORD_BYTES:
+            raise _Mistakes(("secret_file", f"{self.secret_file} must hold a password of 1 to "
+                                            f"{PASSWORD_BYTES} bytes on its first line, not "
+                                            f"{len(secret.encode())}"))
+        object.__setattr__(self, "secret", SecretStr(secret))
+        return self
+
+    def allows(self, peer: str) -> bool:
+        """Whether this user may come from the address ``peer``."""
+        address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(peer)
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return not self.allow_from or any(address in network for network in self.allow_from)
+
+
+class Filesystem(_Part):
+    """``[filesystem."/name"]``: one export, a folder, a disk of ``[disk]``, or both."""
+
+    path: Directory | None = None
+    disk: UnitName | None = None
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_folder(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_dir():
+            raise ValueError(f"{path} is not a folder of this machine; create or mount it, or remove the "
+                             "export")
+        return path
+
+    @model_validator(mode="after")
+    def _exports_something(self) -> Self:
+        if self.path is None and self.disk is None:
+            raise ValueError("exports nothing; write path, disk, or both")
+        return self
+
+
+class Unit(_Part):
+    """``[disk.NAME]``, ``[drive.NAME]``, ``[changer.NAME]``. ``wwn`` and ``serial`` identify it."""
+
+    device: At
+    wwn: Wwn | None = None
+    serial: Serial | None = None
+    online: bool = True
+
+
+class Datamover(_Part):
+    """``[datamover.NAME]``. ``batchsize`` in bytes: what one EXTENDED COPY command moves."""
+
+    type: MoverType
+    device: At | None = None
+    wwn: Wwn | None = None
+    serial: Serial | None = None
+    copythreads: int = Field(default=1, ge=1, le=255)
+    batchsize: Size = Field(default=80_000_000, ge=10_000_000, le=1_000_000_000)
+    online: bool = True
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.type is MoverType.SCSI and self.device is None:
+            raise _Mistakes(("device", "is missing; a data mover of type \"SCSI\" is a copy manager, so "
+                                       "write where it is reached, like "
+                                       "\"iscsi://gw1/iqn.2026-11.example:gw1/0\""))
+        if self.type is MoverType.NAS and self.device is not None:
+            raise _Mistakes(("device", "a data mover of type \"NAS\" is this machine itself; remove it, or "
+                                       "write type = \"SCSI\""))
+        return self
+
+
+class _Origin(BaseModel):
+    """Context of the validators. ``lenient``: a password file that others may read is accepted."""
+
+    lenient: bool = False
+
+
+class Settings(_Part):
+    """Everything a server is told. Field names are the tables of the file."""
+
+    server: Server = Server()
+    tls: Tls | None = None
+    san: San = San()
+    user: tuple[User, ...] = ()
+    filesystem: Table[ExportName, Filesystem] = Field(default_factory=_no_rows)
+    disk: Table[UnitName, Unit] = Field(default_factory=_no_rows)
+    drive: Table[UnitName, Unit] = Field(default_factory=_no_rows)
+    changer: Table[UnitName, Unit] = Field(default_factory=_no_rows)
+    datamover: Table[UnitName, Datamover] = Field(default_factory=_no_rows)
+
+    @property
+    def units(self) -> Iterator[tuple[str, str, Unit]]:
+        """Every configured unit as (table, name, unit)."""
+        for table in ("disk", "drive", "changer"):
+            for name, unit in getattr(self, table).items():
+                yield table, name, unit
+
+    @property
+    def auth_types(self) -> tuple[Auth, ...]:
+        """What any user may log in with, strongest first."""
+        return tuple(auth for auth in (Auth.MD5, Auth.TEXT, Auth.NONE)
+                     if any(auth in user.auth for user in self.user))
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        mistakes = tuple(self._mistakes())
+        if mistakes:
+            raise _Mistakes(*mistakes)
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[str, str]]:
+        if not self.user:
+            yield "user", "nobody could log in; add a [[user]] table with name and secret_file"
+        names = [user.name for user in self.user]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield "user", f"{name!r} stands there more than once; keep one"
+        for export, filesystem in self.filesystem.items():
+            key = f"filesystem.{_quoted(export)}"
+            if filesystem.disk is not None and filesystem.disk not in self.disk:
+                yield f"{key}.disk", (f"there is no [disk.{filesystem.disk}]; add it or write one of: "
+                                      f"{', '.join(self.disk) or '(no disk is configured)'}")
+            if filesystem.path is not None and same_tree(self.server.state_dir, filesystem.path):
+                yield f"{key}.path", (f"{filesystem.path} and server.state_dir {self.server.state_dir} lie "
+                                      "in one another; a backup would hold the server's own state, so move "
+                                      "one of them")
+        names_seen: dict[str, str] = {}
+        devices_seen: dict[str, str] = {}
+        for table, name, unit in self.units:
+            key, device = f"{table}.{_quoted(name)}", str(unit.device)
+            if name in names_seen:
+                yield key, f"{names_seen[name]} has the same name; DMAs open units by name, so rename one"
+            if device in devices_seen:
+                yield f"{key}.device", f"{device} is {devices_seen[device]} already; keep one"
+            names_seen.setdefault(name, key)
+            devices_seen.setdefault(device, key)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Settings:
+        """The settings of a TOML file. Raises ConfigError."""
+        try:
+            with open(path, "rb") as file:
+                data = tomllib.load(file)
+        except OSError as error:
+            raise ConfigError(f"{os.fspath(path)}: cannot be read ({error.strerror}); write it, see "
+                              "conf/ndmpd.toml, or name another with --config") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{os.fspath(path)}: is not TOML: {error}") from None
+        return cls._checked(data, os.fspath(path), lenient=False)
+
+    @classmethod
+    def embedded(
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        listen: str | None = None,
+        user: str | None = None,
+        password_file: str | os.PathLike[str] | None = None,
+        exports: Sequence[str | os.PathLike[str]] = (),
+        tape_capacity: str | int | None = None,
+    ) -> Settings:
+        """The settings of a self-contained server that keeps everything, its SAN included, in ``directory``.
+
+        Without a password file the password is made up once and kept in ``directory/password``, mode 0600. It
+        listens on the loopback address only, unless told. Raises ConfigError.
+        """
+        home = Path(os.path.abspath(directory))
+        try:
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            secret_file = Path(os.path.abspath(password_file)) if password_file else _generated_password(home)
+        except OSError as error:
+            raise ConfigError(f"{home}: cannot be used for the embedded SAN ({error.strerror}); "
+                              "name a folder that can be written") from None
+        data: dict[str, Any] = {
+            "server": {"listen": listen or f"tcp:{NDMP_PORT}:interface=127.0.0.1", "state_dir": str(home)},
+            "san": {} if tape_capacity is None else {"tape_capacity": tape_capacity},
+            "user": [{"name": user or "ndmp", "secret_file": str(secret_file), "auth": ["md5", "text"]}],
+            "disk": {name: {"device": f"virtual:{name}"} for name in ("disk0", "disk1")},
+            "drive": {name: {"device": f"virtual:{name}"} for name in ("tape0", "tape1")},
+            "changer": {"mc0": {"device": "virtual:mc0"}},
+            "filesystem": {f"/vol/{name}": {"disk": name} for name in ("disk0", "disk1")},
+        }
+        for export in exports:
+            path = os.path.abspath(export)
+            data["filesystem"].setdefault(path, {})["path"] = path
+        return cls._checked(data, f"--embedded {home}", lenient=True)
+
+    @classmethod
+    def _checked(cls, data: dict[str, Any], source: str, *, lenient: bool) -> Settings:
+        try:
+            return cls.model_validate(data, context=_Origin(lenient=lenient))
+        except ValidationError as error:
+            raise ConfigError("\n".join(f"{source}: {line}" for line in _lines(error))) from None
+
+
+def _generated_password(home: Path) -> Path:
+    """``home/password``, with a fresh password in it if it was not there."""
+    path = home / "password"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return path
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(12) + "\n")
+    return path
+
+
+def _quoted(name: str) -> str:
+    """A key as TOML writes it."""
+    bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+    return name if bare else f'"{name}"'
+
+
+_TABLES: dict[str, type[_Part]] = {
+    "server": Server, "tls": Tls, "san": San, "user": User, "filesystem": Filesystem,
+    "disk": Unit, "drive": Unit, "changer": Unit, "datamover": Datamover,
+}
+_TEXTS = {
+    "missing": "is missing; write it",
+    "bool_type": "must be true or false, without quotes",
+    "bool_parsing": "must be true or false, without quotes",
+    "int_type": "must be a whole number, without quotes",
+    "int_parsing": "must be a whole number, without quotes",
+    "string_type": "must be a text in quotes",
+    "tuple_type": "must be an array, like [\"...\", \"...\"]",
+    "mapping_type": "must be a table",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+}
+
+
+def _lines(error: ValidationError) -> Iterator[str]:
+    """One line for each mistake that pydantic found, its key first."""
+    for entry in error.errors(include_url=False, include_input=False):
+        key = ""
+        for part in entry["loc"]:
+            if part != "[key]":
+                key += f"[{part}]" if isinstance(part, int) else ("." if key else "") + _quoted(part)
+        kind = entry["type"]
+        cause = entry.get("ctx", {}).get("error")
+        if isinstance(cause, _Mistakes):
+            yield from (f"{key}{'.' if key else ''}{below}: {text}" for below, text in cause.found)
+        elif kind == "extra_forbidden":
+            table = _TABLES.get(str(entry["loc"][0])) if len(entry["loc"]) > 1 else None
+            known = sorted(set(table.model_fields) - {"secret"} if table else _TABLES)
+            yield f"{key}: is not known here; remove it or write one of: {', '.join(known)}"
+        elif cause is not None:
+            yield f"{key}: {cause}"
+        else:
+            yield f"{key}: {_TEXTS.get(kind) or entry['msg'].replace('Input should', 'must')}"
