@@ -1,0 +1,3 @@
+"""Tests against programs that this project did not write: ndmjob (Amanda's NDMP client and server) and GNU
+tar.
+"""

@@ -1,0 +1,1 @@
+"""Trees of files to back up, and how two trees are compared."""
