@@ -74,6 +74,7 @@ class Phase:
 _PHASE = re.compile(
     r'^TEST "(?:Test|(FINAL)) (\S+) (\w+) -- pass=(\d+) warn=(\d+) fail=(\d+) \(total (\d+)\)"$', re.M
 )
+_ERROR = re.compile(r'^#\S+ "err ', re.M)
 _LINE = re.compile(r'^(\S.*?) "(.*)"$')
 
 
@@ -114,12 +115,16 @@ class Outcome:
 
     @property
     def completed(self) -> bool:
-        """Whether any other operation (a query, a robot command) ended without complaint."""
+        """Whether any other operation (a query, a robot command) ended without complaint.
+
+        ndmjob says "Operation complete" even where it could not connect: that is an ``err`` line then.
+        """
         return (
             self.status == 0
             and 'Operation complete"' in self.log
             and "had problems" not in self.log
             and "FATAL" not in self.log
+            and _ERROR.search(self.log) is None
         )
 
     def lines(self, tag: str) -> list[str]:

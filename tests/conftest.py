@@ -1,0 +1,44 @@
+"""What all tests share: tests that need root, or a program that is not installed, are skipped with the
+reason.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.peers import ndmjob
+
+# program -> the Debian package that has it
+PACKAGES = {
+    "gcc": "gcc", "tar": "tar", "mke2fs": "e2fsprogs", "getfacl": "acl", "getfattr": "attr",
+}  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "needs(*programs): skipped, with what to type, where one of these programs is missing"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root: run the tests with sudo")
+    for marker in item.iter_markers("needs"):
+        for program in marker.args:
+            reason = missing(program)
+            if reason:
+                pytest.skip(reason)
+
+
+def missing(program: str) -> str | None:
+    """Why a test cannot use ``program``, and what to do about it; None where it is there."""
+    if program == "ndmjob":
+        package, found = "amanda-common", ndmjob.find_program() is not None
+    else:
+        package = PACKAGES[program]
+        found = bool(shutil.which(program) or Path("/sbin", program).exists())
+    return None if found else f"{program} is not installed: apt-get install {package}"
