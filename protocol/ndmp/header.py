@@ -24,8 +24,8 @@ class Header:
     """``ndmp_header``.
 
     Sequence numbers start at one on each side and go up by one per message. ``time_stamp``: seconds since
-    1970, modulo 2**32. ``reply_sequence``: of the request, in a reply; else 0. Where ``error`` is not NO_ERR no
-    body follows. A number that is no member of its enum stays a plain int.
+    1970, modulo 2**32. ``reply_sequence``: of the request, in a reply; else 0. Where ``error`` is not NO_ERR,
+    no body follows. A number that is no member of its enum stays a plain int.
     """
 
     sequence: int

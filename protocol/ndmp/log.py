@@ -21,7 +21,9 @@ V3_RECOVERY_ERRORS: dict[int, Error] = {
 """The errors by which version 3 tells the outcome; any other status is UNDEFINED, and any other error is
 FAILED_UNDEFINED_ERROR. NO_DIRECTORY has no error of its own: BAD_FILE is ndmjob's reading."""
 
-_V3_RECOVERY_STATUS: dict[int, RecoveryStatus] = {error: RecoveryStatus(status) for status, error in V3_RECOVERY_ERRORS.items()}
+_V3_RECOVERY_STATUS: dict[int, RecoveryStatus] = {
+    error: RecoveryStatus(status) for status, error in V3_RECOVERY_ERRORS.items()
+}
 
 
 class _V3RecoveryError:
