@@ -62,7 +62,7 @@ def test_ndmjobs_own_server_brings_a_tree_back(
 ) -> None:
     """By GNU tar, which loses sockets and the links between names of one FIFO or device.
 
-    Over TCP: joined by LOCAL, this server forgets to tell that a recover has ended, and ndmjob waits for 30 s.
+    Over TCP: with LOCAL, this server forgets to tell that a recover has ended, and ndmjob waits for 30 s.
     """
     agent = reference.agent(4)
     job = Job(agent, str(reference.tape()), tape=agent)

@@ -1,0 +1,48 @@
+# Every target sets itself up: a virtual environment in .venv with the project and its extras, and, where we are root
+# on a Debian system, the packages that the tests drive. Without root, what is missing is named, and the tests that
+# need it are skipped with that reason.
+
+SHELL := /bin/bash
+.SUFFIXES:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+ARGS ?=
+export PYTHON
+
+.PHONY: help demo test lint bench test-peers setup packages clean
+
+help:
+	@echo 'make demo    back up, restore and compare a tree and an image on an embedded SAN (PATH_TO_SAVE=/some/folder)'
+	@echo 'make test    all tests but the slow ones (ARGS="-k tape -x" goes to pytest)'
+	@echo 'make lint    ruff, mypy'
+	@echo 'make bench   speed, against dd and against the NDMP server of ndmjob; writes bench.json'
+	@echo 'make test-peers   only the tests against programs of others: ndmjob, GNU tar'
+	@echo 'make clean   remove .venv and what tools leave behind'
+
+demo: setup
+	$(BIN)/python -m ndmpd demo $(PATH_TO_SAVE)
+
+test: setup packages
+	$(PYTEST) -m 'not slow' $(ARGS) </dev/null
+
+test-peers: setup packages
+	$(PYTEST) -m 'peer and not slow' $(ARGS) </dev/null
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup packages
+	$(BIN)/python -m tests.bench $(ARGS) </dev/null
+
+setup:
+	@.ci/venv $(VENV)
+
+packages:
+	@.ci/packages
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench.json
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
