@@ -31,7 +31,7 @@ class Unframer:
     After a WireError nobody knows where the next record begins: close the connection.
     """
 
-    __slots__ = ("_empty", "_last", "_left", "_mark", "_record", "max_record")
+    __slots__ = ("_broken", "_empty", "_last", "_left", "_mark", "_record", "max_record")
 
     def __init__(self, max_record: int) -> None:
         self.max_record = max_record
@@ -40,10 +40,26 @@ class Unframer:
         self._left = 0  # bytes of the fragment still to come; 0: a mark is next
         self._last = False
         self._empty = 0
+        self._broken: WireError | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The records that ``data`` completes, in order."""
-        records = []
+        """The records that ``data`` completes, in order.
+
+        Raises WireError for a mark that cannot be honoured. Records before it in the same ``data`` are
+        returned first, and the next call raises: how TCP cut the stream makes no difference to them.
+        """
+        records: list[bytes] = []
+        try:
+            self._advance(data, records)
+        except WireError as error:
+            self._broken = error
+            if not records:
+                raise
+        return records
+
+    def _advance(self, data: bytes, records: list[bytes]) -> None:
+        if self._broken:
+            raise self._broken
         rest = memoryview(data)
         while rest:
             if self._left:
@@ -62,7 +78,6 @@ class Unframer:
                 self._record = bytearray()
                 self._last = False
                 self._empty = 0
-        return records
 
     def _begin_fragment(self) -> None:
         (word,) = _MARK.unpack(self._mark)

@@ -1,8 +1,8 @@
 """Reads the golden files: the bytes of every message, written down field by field.
 
-A file has sections ``[v3 v4] MOVER_READ request``, ``[v4] MOVER_LISTEN reply: two addresses``: the versions that
-share the bytes, the message, its kind, and after a colon which of several samples it is. Below stand the bytes
-in hex; ``#`` begins a comment.
+A file has sections ``[v3 v4] MOVER_READ request``, ``[v4] MOVER_LISTEN reply: two addresses``: the versions
+that share the bytes, the message, its kind, and after a colon which of several samples it is. Below stand the
+bytes in hex; ``#`` begins a comment.
 """
 
 from __future__ import annotations

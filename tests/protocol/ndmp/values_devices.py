@@ -99,7 +99,8 @@ CONNECT: dict[str, Message] = {
     "v4 CONNECT_OPEN request": ConnectOpenRequest(4),
     "CONNECT_OPEN reply": ConnectOpenReply(Error.ILLEGAL_ARGS),
     "CONNECT_CLIENT_AUTH request: none": ConnectClientAuthRequest(AuthData(AuthType.NONE)),
-    "CONNECT_CLIENT_AUTH request: text": ConnectClientAuthRequest(AuthData(AuthType.TEXT, "backup", "s3cret!")),
+    "CONNECT_CLIENT_AUTH request: text": ConnectClientAuthRequest(
+        AuthData(AuthType.TEXT, "backup", "s3cret!")),
     "CONNECT_CLIENT_AUTH request: md5": ConnectClientAuthRequest(_MD5),
     "CONNECT_CLIENT_AUTH reply": ConnectClientAuthReply(Error.NOT_AUTHORIZED),
     "CONNECT_CLOSE request": ConnectCloseRequest(),
@@ -146,7 +147,8 @@ CONFIG: dict[str, Message] = {
     "CONFIG_GET_FS_INFO request": ConfigGetFsInfoRequest(),
     "CONFIG_GET_FS_INFO reply": ConfigGetFsInfoReply(fs_info=(FsInfo(
         FsInfoUnsupported.TOTAL_INODES | FsInfoUnsupported.USED_INODES,
-        "ext4", "/vol/disk0", "/dev/sda1", 10 << 30, 4 << 30, 6 << 30, 0, 0, (Pval("LOCAL", "y"),), "online"),)),
+        "ext4", "/vol/disk0", "/dev/sda1", 10 << 30, 4 << 30, 6 << 30, 0, 0, (Pval("LOCAL", "y"),), "online",
+    ),)),
     "CONFIG_GET_TAPE_INFO request": ConfigGetTapeInfoRequest(),
     "v3 CONFIG_GET_TAPE_INFO reply": _tapes(TapeAttr.UNLOAD),
     "v4 CONFIG_GET_TAPE_INFO reply": _tapes(TapeAttr.UNLOAD | TapeAttr.RAW),
@@ -157,7 +159,8 @@ CONFIG: dict[str, Message] = {
     "CONFIG_GET_SERVER_INFO reply": ConfigGetServerInfoReply(
         vendor_name="ACME", product_name="Filer", revision_number="1.0",
         auth_type=(AuthType.TEXT, AuthType.MD5)),
-    "CONFIG_SET_EXT_LIST request": ConfigSetExtListRequest((ClassVersion(0x2050, 2), ClassVersion(0x7FF0, 1))),
+    "CONFIG_SET_EXT_LIST request": ConfigSetExtListRequest(
+        (ClassVersion(0x2050, 2), ClassVersion(0x7FF0, 1))),
     "CONFIG_SET_EXT_LIST reply": ConfigSetExtListReply(Error.EXT_DUPL_CLASSES),
     "CONFIG_GET_EXT_LIST request": ConfigGetExtListRequest(),
     "CONFIG_GET_EXT_LIST reply": ConfigGetExtListReply(
