@@ -3,9 +3,9 @@
 Rules of order, which the core keeps and the shell relies on: a state is changed before its notice is sent; a
 reply precedes the notices it causes; nothing of a job is sent after its HALTED notice.
 
-``Perform``, ``DataListen``, ``DataConnect``, ``DataStart``, ``MoverListen`` and ``MoverConnect`` leave a request
-unanswered: the shell gives the session no further record until the matching event (``events``) came back and
-``Session.busy`` is false again. So one request is under way at a time and each gets exactly one reply.
+``Perform``, ``DataListen``, ``DataConnect``, ``DataStart``, ``MoverListen`` and ``MoverConnect`` leave a
+request unanswered: the shell gives the session no further record until the matching event (``events``) came
+back and ``Session.busy`` is false again. So one request is under way at a time, and each gets one reply.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Perform:
-    """Carry out an admitted CONFIG, SCSI or TAPE request; answered by ``events.Performed``."""
+    """Carry out an admitted CONFIG, SCSI or TAPE request; answered by ``events.Performed``.
+
+    TAPE_CLOSE and SCSI_CLOSE end the hold on the device whatever error their reply has.
+    """
 
     request: Message
 
@@ -62,7 +65,7 @@ class DataConnect:
 
 @dataclass(frozen=True, slots=True)
 class DataStart:
-    """Start a backup or recover on the connection that is there; answered by ``DataStarted`` or ``DataFailed``.
+    """Start a backup or recover on the connection that is there: ``DataStarted`` or ``DataFailed`` answers.
 
     ``environment``: as the DMA sent it, in order, names possibly repeated. ``nlist``: the wire entries.
     """
@@ -102,9 +105,13 @@ class MoverConnect:
 class MoverStart:
     """The mover became ACTIVE on a fresh connection.
 
-    READ (backup): take the stream and write records. WRITE (recover): wait for ``MoverRead``. The window is
-    [window_offset, window_offset + window_length) of the stream, all ones as length meaning to its end; the
-    tape stands at the record for ``window_offset``.
+    WRITE (recover): wait for ``MoverRead``. The window is [window_offset, window_offset + window_length) of
+    the stream, and the tape stands at the record for ``window_offset``.
+
+    READ (backup): take the stream, write records. The window is the next ``window_length`` bytes of it; the
+    offset only numbers the records (3.6.1.1 gives it no meaning here; clients send 0 or the bytes so far).
+
+    All ones as length: to the end of the stream.
     """
 
     mode: MoverMode
@@ -115,7 +122,10 @@ class MoverStart:
 
 @dataclass(frozen=True, slots=True)
 class MoverContinue:
-    """Leave PAUSED: go on with the (possibly new) window, from wherever the tape now stands."""
+    """Leave PAUSED: go on with the (possibly new) window, from wherever the tape now stands.
+
+    The window means what it does in ``MoverStart``. In version 3 it may be the one from before the pause.
+    """
 
     window_offset: int
     window_length: int
@@ -146,7 +156,10 @@ class MoverRelease:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseAll:
-    """The control connection is gone: abort both sides, close every device this session holds."""
+    """The session is over: abort both sides, close every device it holds. No event is heard after this.
+
+    Comes before ``Disconnect``, so that what a peer sees closed is free for its next connection.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +169,6 @@ class Disconnect:
 
 Effect = (
     Send | Perform | Note | JoinLocal | DataListen | DataConnect | DataStart | DataAbort | DataRelease
-    | MoverListen | MoverConnect | MoverStart | MoverContinue | MoverRead | MoverClose | MoverAbort | MoverRelease
-    | ReleaseAll | Disconnect
+    | MoverListen | MoverConnect | MoverStart | MoverContinue | MoverRead | MoverClose | MoverAbort
+    | MoverRelease | ReleaseAll | Disconnect
 )

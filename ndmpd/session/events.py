@@ -147,8 +147,13 @@ class ConnectionLost:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """This side ends the session: the server stops, or an operator wants it gone."""
+
+
 Event = (
-    Performed | DataListening | DataAccepted | DataConnected | DataStarted | DataFailed | DataWants | DataVariable
-    | DataHalted | Log | Recovered | History | MoverListening | MoverAccepted | MoverConnected | MoverFailed
-    | MoverPaused | MoverHalted | ConnectionLost
+    Performed | DataListening | DataAccepted | DataConnected | DataStarted | DataFailed | DataWants
+    | DataVariable | DataHalted | Log | Recovered | History | MoverListening | MoverAccepted | MoverConnected
+    | MoverFailed | MoverPaused | MoverHalted | ConnectionLost | Shutdown
 )
