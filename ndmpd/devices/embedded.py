@@ -1,0 +1,41 @@
+"""Transport to a unit of the embedded SAN: its commands are carried out in the calling process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ndmpd.devices.errors import CommandTimeout, NoSuchDevice
+from ndmpd.pieces import FileExtent
+from ndmpd.ports import Command, Result
+from ndmpd.san.errors import SanError, UnitBusy
+from ndmpd.san.folder import San
+from ndmpd.san.nexus import Nexus
+from ndmpd.san.registry import open_unit
+
+
+class EmbeddedTransport:
+    """A path to ``unit_name`` of the SAN in ``san_dir``, for the commands of ``nexus``.
+
+    The nexus is the caller's: several transports may share it, and it outlives them. NoSuchDevice where there
+    is no such unit; CommandTimeout where a command finds the unit locked by another process for all of its
+    time.
+    """
+
+    def __init__(self, san_dir: str | Path, unit_name: str, nexus: Nexus) -> None:
+        self._nexus = nexus
+        try:
+            self._unit = open_unit(San.open(san_dir), unit_name)
+        except SanError as error:
+            raise NoSuchDevice(str(error)) from error
+
+    def execute(self, command: Command) -> Result:
+        try:
+            return self._unit.execute(self._nexus.id, command)
+        except UnitBusy as error:
+            raise CommandTimeout(str(error)) from error
+
+    def backing(self, lba: int, blocks: int) -> FileExtent | None:
+        return self._unit.backing(lba, blocks)
+
+    def close(self) -> None:
+        self._unit.close()

@@ -1,0 +1,80 @@
+"""Making an embedded SAN with its usual units, or finding the one that is there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from ndmpd.san.errors import SanError
+from ndmpd.san.folder import SETTINGS, Flush, San, UnitRecord
+from ndmpd.san.library import Library, new_elements
+from ndmpd.san.locks import SharedFile
+from ndmpd.san.medium import CartridgeFacts, create_cartridge, early_warning_zone
+from ndmpd.san.nexus import FOLDER as NEXUS_FOLDER
+from protocol.scsi.spc import DeviceType
+
+GIB = 1 << 30
+CHANGER = "mc0"
+_SPARE_SLOTS = 8
+_PATIENCE = 60.0
+_BLOCK = 512
+
+
+def barcode(number: int) -> str:
+    """Barcode of the ``number``-th cartridge, counted from 1: E01001L8, E01002L8 ..."""
+    return f"E01{number:03}L8"
+
+
+def create(
+    state_dir: str | Path, *, capacity: int = 8 * GIB, cartridges: int = 8, drives: int = 2, disks: int = 2,
+    disk_size: int = GIB, slots: int | None = None, mailslots: int = 2, early_warning: int | None = None,
+    flush: Flush = Flush.JOURNAL,
+) -> San:
+    """The embedded SAN in ``state_dir``/san. It is made where there is none yet; one that is there stays.
+
+    Changer mc0, drives tape0.., cartridges E01001L8.., the first ones in the drives with their home slots
+    known and empty, disks disk0.. as sparse files. Sizes in bytes; ``early_warning``: the zone before the end
+    of a cartridge (see ``early_warning_zone``); ``slots``: as many as cartridges, and eight, unless told.
+    """
+    path = Path(state_dir) / "san"
+    path.mkdir(parents=True, exist_ok=True)
+    lock = SharedFile(path / "creating", os.O_RDWR | os.O_CREAT)
+    lock.lock(_PATIENCE)
+    try:
+        if (path / SETTINGS).exists():
+            return San.open(path)
+        zone = early_warning_zone(capacity) if early_warning is None else early_warning
+        if not 0 <= zone < capacity:
+            raise SanError(f"an early-warning zone of {zone} bytes does not fit a cartridge of {capacity}")
+        if disk_size <= 0 or disk_size % _BLOCK:
+            raise SanError(f"the disk size {disk_size} is not a multiple of {_BLOCK} bytes")
+        units = [UnitRecord(CHANGER, DeviceType.CHANGER)]
+        units += [UnitRecord(f"tape{number}", DeviceType.TAPE, number) for number in range(drives)]
+        units += [UnitRecord(f"disk{number}", DeviceType.DISK, number) for number in range(disks)]
+        san = San(path, secrets.token_bytes(16), flush, {one.name: one for one in units})
+        names = [barcode(number) for number in range(1, cartridges + 1)]
+        _fill(san, names, capacity, zone, disk_size)
+        slots = cartridges + _SPARE_SLOTS if slots is None else slots
+        elements = new_elements(names, drives, slots, mailslots, loaded=min(drives, cartridges))
+        Library(san).initialize(elements)
+        san.save()
+        return san
+    finally:
+        lock.close()
+
+
+def _fill(san: San, cartridges: list[str], capacity: int, early_warning: int, disk_size: int) -> None:
+    for folder in ("units", "cartridges", "disks", NEXUS_FOLDER):
+        (san.path / folder).mkdir(exist_ok=True)
+    for name in cartridges:
+        add_cartridge(san, name, capacity, early_warning)
+    for disk in san.of_type(DeviceType.DISK):
+        with open(san.disk_path(disk.name), "ab") as file:
+            file.truncate(disk_size)
+
+
+def add_cartridge(san: San, name: str, capacity: int, early_warning: int) -> None:
+    """A blank cartridge, not yet in the library."""
+    facts = CartridgeFacts(name, capacity, early_warning, serial=san.serial(name))
+    create_cartridge(san.cartridges / name, facts)

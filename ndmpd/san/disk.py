@@ -1,0 +1,252 @@
+"""A virtual disk: blocks of a sparse file. SBC-3."""
+
+from __future__ import annotations
+
+import os
+
+from ndmpd.datapath import copy_from_file, copy_to_file
+from ndmpd.pieces import FileExtent, Inline, OpenFile
+from ndmpd.san.commands import READ_12, VERIFY_10, VERIFY_16, WRITE_12
+from ndmpd.san.dataphase import clip, gather
+from ndmpd.san.errors import CheckCondition, refused
+from ndmpd.san.folder import San
+from ndmpd.san.holes import runs, zero
+from ndmpd.san.locks import SharedFile
+from ndmpd.san.modes import ModeRow, Modes
+from ndmpd.san.primary import PRIMARY_OPERATIONS
+from ndmpd.san.task import Operation, OperationTable, Task
+from ndmpd.san.unit import Unit
+from protocol.errors import WireError
+from protocol.scsi import command as scsi
+from protocol.scsi.asc import Asc
+from protocol.scsi.sbc import (
+    Capacity,
+    DiskSpecific,
+    LbaRun,
+    Provisioning,
+    TransferLimits,
+    put_lba_status,
+    put_provisioning,
+    take_unmap,
+)
+from protocol.scsi.sense import Sense, SenseKey
+from protocol.scsi.spc import BlockDescriptor, DeviceType, Vpd, VpdPage
+
+BLOCK = 512
+_PHYSICAL_EXPONENT = 3
+"""Physical blocks of 4096 bytes: the file system's below, as good as always."""
+_MAX_RUNS = 4096
+_MAX_RUN = 0xFFFFFFFF
+_CHUNK = 1 << 20
+_MISCOMPARE = 0x1D00
+_CACHING, _CONTROL = 0x08, 0x0A
+_WRITE_CACHE = 0x04
+
+
+def _range(disk: Disk, task: Task) -> tuple[int, int]:
+    """LBA and number of blocks of the command, which lie on the disk."""
+    lba, blocks = task.field["lba"], task.field["blocks"]
+    if task.field.get("protect"):
+        raise task.refuse("protect")
+    disk.check(lba, blocks)
+    return lba, blocks
+
+
+def _read(disk: Disk, task: Task, lba: int, blocks: int) -> None:
+    if blocks:
+        destinations = clip(task.command.data_in, blocks * BLOCK)
+        task.transferred = copy_from_file(disk.file.fd, lba * BLOCK, destinations)
+
+
+def _write(disk: Disk, task: Task, lba: int, blocks: int) -> None:
+    length = blocks * BLOCK
+    task.expect(length)
+    if length:
+        pieces = clip(task.command.data_out, length)
+        task.transferred = copy_to_file(pieces, disk.file.fd, lba * BLOCK, task.command.faults)
+    if task.field.get("fua"):
+        os.fdatasync(disk.file.fd)
+
+
+def read(disk: Disk, task: Task) -> None:
+    _read(disk, task, *_range(disk, task))
+
+
+def write(disk: Disk, task: Task) -> None:
+    _write(disk, task, *_range(disk, task))
+
+
+def _short_range(disk: Disk, task: Task) -> tuple[int, int]:
+    """The six-byte commands: a count of 0 is 256 blocks."""
+    blocks = task.field["blocks"] or 256
+    disk.check(task.field["lba"], blocks)
+    return task.field["lba"], blocks
+
+
+def read_6(disk: Disk, task: Task) -> None:
+    _read(disk, task, *_short_range(disk, task))
+
+
+def write_6(disk: Disk, task: Task) -> None:
+    _write(disk, task, *_short_range(disk, task))
+
+
+def verify(disk: Disk, task: Task) -> None:
+    """BYTCHK 0 has nothing to check here; 1 compares with the data-out."""
+    lba, blocks = _range(disk, task)
+    if task.field["check"] not in (0, 1):
+        raise task.refuse("check")
+    if not task.field["check"]:
+        return
+    task.expect(blocks * BLOCK)
+    rest = list(clip(task.command.data_out, blocks * BLOCK))
+    done = 0
+    for piece in rest:
+        data = gather([piece], piece.length)
+        if os.pread(disk.file.fd, len(data), lba * BLOCK + done) != data:
+            raise CheckCondition(Sense(SenseKey.MISCOMPARE, _MISCOMPARE))
+        done += len(data)
+    task.transferred = done
+
+
+def synchronize_cache(disk: Disk, task: Task) -> None:
+    _range(disk, task)
+    os.fdatasync(disk.file.fd)
+
+
+def start_stop_unit(disk: Disk, task: Task) -> None:
+    """A disk without a motor, that cannot be taken out."""
+    if task.field["loej"]:
+        raise task.refuse("loej")
+
+
+def read_capacity_10(disk: Disk, task: Task) -> None:
+    task.send(disk.capacity.put_10(), 8)
+
+
+def read_capacity_16(disk: Disk, task: Task) -> None:
+    task.send(disk.capacity.put_16(), task.field["allocation"])
+
+
+def get_lba_status(disk: Disk, task: Task) -> None:
+    lba = task.field["lba"]
+    disk.check(lba, 1)
+    room = max(1, min((task.field["allocation"] - 8) // 16, _MAX_RUNS))
+    found: list[LbaRun] = []
+    for offset, length, data in runs(disk.file.fd, lba * BLOCK, disk.capacity.size):
+        status = Provisioning.MAPPED if data else Provisioning.DEALLOCATED
+        found.append(LbaRun(offset // BLOCK, min(length // BLOCK, _MAX_RUN), status))
+        # What does not fit one descriptor, or the room, is for the next command.
+        if len(found) == room or length // BLOCK > _MAX_RUN:
+            break
+    task.send(put_lba_status(tuple(found)), task.field["allocation"])
+
+
+def unmap(disk: Disk, task: Task) -> None:
+    if task.field["anchor"]:
+        raise task.refuse("anchor")
+    if not task.field["length"]:
+        return
+    try:
+        asked = take_unmap(task.parameters(task.field["length"]))
+    except WireError as error:
+        raise refused(Asc.PARAMETER_LIST_LENGTH) from error
+    for lba, blocks in asked:
+        disk.check(lba, blocks)
+    for lba, blocks in asked:
+        zero(disk.file.fd, lba * BLOCK, blocks * BLOCK)
+
+
+def write_same_16(disk: Disk, task: Task) -> None:
+    """Zeros are made by giving the blocks back, with UNMAP or without."""
+    if task.field["anchor"]:
+        raise task.refuse("anchor")
+    lba, blocks = _range(disk, task)
+    blocks = blocks or disk.capacity.blocks - lba
+    block = bytes(BLOCK)
+    if not task.field["ndob"]:
+        task.expect(BLOCK)
+        block = gather(task.command.data_out, BLOCK)
+        task.transferred = BLOCK
+    if not any(block):
+        zero(disk.file.fd, lba * BLOCK, blocks * BLOCK)
+        return
+    chunk = block * (_CHUNK // BLOCK)
+    end = (lba + blocks) * BLOCK
+    for at in range(lba * BLOCK, end, _CHUNK):
+        copy_to_file([Inline(memoryview(chunk)[:end - at])], disk.file.fd, at, task.command.faults)
+
+
+DISK_OPERATIONS = (
+    Operation(scsi.READ_6_DISK, read_6),
+    Operation(scsi.READ_10, read),
+    Operation(READ_12, read),
+    Operation(scsi.READ_16, read),
+    Operation(scsi.WRITE_6_DISK, write_6),
+    Operation(scsi.WRITE_10, write),
+    Operation(WRITE_12, write),
+    Operation(scsi.WRITE_16, write),
+    Operation(VERIFY_10, verify),
+    Operation(VERIFY_16, verify),
+    Operation(scsi.SYNCHRONIZE_CACHE_10, synchronize_cache),
+    Operation(scsi.SYNCHRONIZE_CACHE_16, synchronize_cache),
+    Operation(scsi.START_STOP_UNIT, start_stop_unit),
+    Operation(scsi.READ_CAPACITY_10, read_capacity_10),
+    Operation(scsi.READ_CAPACITY_16, read_capacity_16),
+    Operation(scsi.GET_LBA_STATUS, get_lba_status),
+    Operation(scsi.UNMAP, unmap),
+    Operation(scsi.WRITE_SAME_16, write_same_16),
+)
+
+
+class Disk(Unit):
+    """``file`` is what it is kept in."""
+
+    device_type = DeviceType.DISK
+    product = "VIRTUAL DISK"
+    operations = OperationTable(PRIMARY_OPERATIONS, DISK_OPERATIONS)
+
+    def __init__(self, san: San, name: str) -> None:
+        super().__init__(san, name)
+        self.file = SharedFile(san.disk_path(name))
+        self._backing: OpenFile | None = None
+
+    def close(self) -> None:
+        self.file.close()
+        self._backing = None
+        super().close()
+
+    @property
+    def capacity(self) -> Capacity:
+        return Capacity(os.fstat(self.file.fd).st_size // BLOCK, BLOCK, provisioned=True, reads_zeros=True,
+                        physical_exponent=_PHYSICAL_EXPONENT)
+
+    def check(self, lba: int, blocks: int) -> None:
+        """CheckCondition where the blocks do not lie on the disk."""
+        if lba + blocks > self.capacity.blocks:
+            raise refused(Asc.LBA_OUT_OF_RANGE)
+
+    def failure(self, error: Exception) -> Sense:
+        return Sense(SenseKey.MEDIUM_ERROR, Asc.WRITE_ERROR)
+
+    def vpd(self) -> dict[int, bytes]:
+        physical = 1 << _PHYSICAL_EXPONENT
+        limits = TransferLimits(granularity=physical, optimal=_CHUNK // BLOCK, unmap_blocks=_MAX_RUN,
+                                unmap_descriptors=_MAX_RUNS, unmap_granularity=physical)
+        provisioning = put_provisioning(unmap=True, write_same=True, reads_zeros=True, thin=True)
+        return {**super().vpd(),
+                Vpd.BLOCK_LIMITS: VpdPage(self.device_type, Vpd.BLOCK_LIMITS, limits.put()).put(),
+                Vpd.PROVISIONING: VpdPage(self.device_type, Vpd.PROVISIONING, provisioning).put()}
+
+    def modes(self) -> Modes:
+        blocks = min(self.capacity.blocks, 0xFFFFFF)
+        return Modes((ModeRow(_CACHING, bytes((_WRITE_CACHE, *bytes(17)))), ModeRow(_CONTROL, bytes(10))),
+                     specific=DiskSpecific(fua=True).put(), block=BlockDescriptor(0, blocks, BLOCK))
+
+    def backing(self, lba: int, blocks: int) -> FileExtent | None:
+        """The blocks as bytes of the disk's file; None where they do not lie on the disk."""
+        if lba < 0 or blocks < 0 or lba + blocks > self.capacity.blocks:
+            return None
+        if self._backing is None:
+            self._backing = OpenFile(os.open(self.file.path, os.O_RDWR | os.O_CLOEXEC), self.name)
+        return FileExtent(self._backing, lba * BLOCK, blocks * BLOCK, strict=True)

@@ -1,0 +1,245 @@
+"""A logical unit of the embedded SAN: what happens around every command, whatever the device type.
+
+Several processes have an object of this class for one unit. Each command takes the unit's lock, loads the
+state that the last command of any of them left, is carried out, and stores the state it leaves. So nothing is
+known only in memory, and a process that dies leaves the unit as it was before its command or after it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ndmpd.pieces import FileExtent
+from ndmpd.ports import Command, Result
+from ndmpd.san.errors import CheckCondition, SanError, refused
+from ndmpd.san.folder import VENDOR, San
+from ndmpd.san.modes import Modes
+from ndmpd.san.nexus import alive
+from ndmpd.san.reservations import Access, Reservation
+from ndmpd.san.statefile import StateFile
+from ndmpd.san.task import OperationTable, Task
+from protocol.scsi.asc import Asc
+from protocol.scsi.command import Status
+from protocol.scsi.logs import LogParameter
+from protocol.scsi.sense import Sense, SenseKey
+from protocol.scsi.spc import (
+    DeviceType,
+    Inquiry,
+    ModeParameters,
+    Vpd,
+    VpdPage,
+    put_identification,
+    put_serial,
+)
+
+_log = logging.getLogger(__name__)
+
+REVISION = "0001"
+MAX_NEXUSES = 1000
+MAX_ATTENTIONS = 8
+"""Unit attentions kept for one nexus; what comes on top is dropped, the oldest kept."""
+
+
+@dataclass
+class UnitState:
+    """What a unit remembers from command to command, kept as JSON.
+
+    ``attentions``: codes waiting, oldest first, of every nexus that has sent a command. ``holder``: see
+    ``Reservation``. ``preventing``: nexuses that prevent the removal of the medium.
+    """
+
+    attentions: dict[str, list[int]] = field(default_factory=dict)
+    holder: str | None = None
+    preventing: list[str] = field(default_factory=list)
+
+
+class Unit:
+    """``execute`` is all that transports use; the rest is for the handlers of commands.
+
+    A subclass gives ``device_type``, ``product``, ``operations`` and ``state_type``, and overrides what differs.
+    """
+
+    device_type: ClassVar[DeviceType]
+    product: ClassVar[str]
+    operations: ClassVar[OperationTable]
+    state_type: ClassVar[type[UnitState]] = UnitState
+    removable: ClassVar[bool] = False
+
+    def __init__(self, san: San, name: str) -> None:
+        self.san = san
+        self.name = name
+        self.state = self.state_type()
+        self._file = StateFile(san.state_path(name))
+        self._known = -1
+        self._stored = b""
+
+    def execute(self, nexus: str, command: Command) -> Result:
+        """Carry out a command of ``nexus``. UnitBusy where the unit stays locked for ``command.timeout``."""
+        with self.exclusive(command.timeout):
+            try:
+                return self._answer(nexus, command)
+            except Exception:
+                self._known = -1
+                raise
+
+    @contextmanager
+    def exclusive(self, timeout: float) -> Iterator[None]:
+        """The unit to oneself: locked, its state loaded, and stored at the end unless an exception comes."""
+        self._file.file.lock(timeout)
+        try:
+            self._load()
+            yield
+            self._store()
+        finally:
+            self._file.file.unlock()
+
+    def close(self) -> None:
+        self._file.file.close()
+
+    def _load(self) -> None:
+        payload = self._file.load()
+        if self._known == self._file.sequence and self._known >= 0:
+            return
+        self.state = self.state_type(**json.loads(payload)) if payload else self.state_type()
+        self._known, self._stored = self._file.sequence, payload or b""
+
+    def _store(self) -> None:
+        payload = json.dumps(self.state.__dict__).encode()
+        if payload != self._stored:
+            self._file.store(payload)
+            self._known, self._stored = self._file.sequence, payload
+
+    def _answer(self, nexus: str, command: Command) -> Result:
+        task: Task | None = None
+        try:
+            self.refresh()
+            waiting = self._attentions_of(nexus)
+            operation, fields = self.operations.parse(command.cdb)
+            if operation.access is not Access.ALWAYS and waiting:
+                raise CheckCondition(Sense(SenseKey.UNIT_ATTENTION, waiting.pop(0)))
+            if self.conflicts(nexus, operation.access):
+                return Result(Status.RESERVATION_CONFLICT)
+            task = Task(nexus, command, operation, fields)
+            operation.handler(self, task)
+            return Result(Status.GOOD, transferred=task.transferred)
+        except CheckCondition as check:
+            sense = check.sense
+        except (OSError, SanError) as error:
+            _log.error("%s: command %s failed: %s", self.name, command.cdb.hex(" "), error)
+            sense = self.failure(error)
+        return Result(Status.CHECK_CONDITION, sense.put(), task.transferred if task else 0)
+
+    def failure(self, error: Exception) -> Sense:
+        """What an error of the store behind the unit is to an initiator."""
+        return Sense(SenseKey.HARDWARE_ERROR, Asc.INTERNAL_FAILURE)
+
+    def refresh(self) -> None:
+        """Called before each command: take in what has changed outside the unit's own state."""
+
+    # Unit attentions.
+
+    def _attentions_of(self, nexus: str) -> list[int]:
+        known = self.state.attentions
+        if nexus not in known:
+            for other in [one for one in known if not alive(self.san.path, one)]:
+                del known[other]
+            if len(known) >= MAX_NEXUSES:
+                raise refused(Asc.INSUFFICIENT_RESOURCES)
+            known[nexus] = [Asc.POWER_ON]
+        return known[nexus]
+
+    def alert(self, code: int, but: str | None = None) -> None:
+        """A unit attention for every nexus known, except ``but``."""
+        for nexus, waiting in self.state.attentions.items():
+            if nexus != but and code not in waiting and len(waiting) < MAX_ATTENTIONS:
+                waiting.append(int(code))
+
+    def take_attention(self, nexus: str) -> int | None:
+        """The oldest unit attention of the nexus, which counts as reported."""
+        waiting = self.state.attentions.get(nexus)
+        return waiting.pop(0) if waiting else None
+
+    # Ownership.
+
+    def _reservation(self) -> Reservation:
+        return Reservation(self.san.path, self.state.holder)
+
+    def conflicts(self, nexus: str, access: Access) -> bool:
+        if self.state.holder is None:
+            return False
+        reservation = self._reservation()
+        conflict = reservation.conflicts(nexus, access)
+        self.state.holder = reservation.holder
+        return conflict
+
+    def owner(self) -> str | None:
+        """The live nexus that owns the unit."""
+        reservation = self._reservation()
+        self.state.holder = reservation.owner()
+        return self.state.holder
+
+    def reserve(self, nexus: str) -> None:
+        reservation = self._reservation()
+        reservation.reserve(nexus)
+        self.state.holder = reservation.holder
+
+    def release(self, nexus: str) -> None:
+        reservation = self._reservation()
+        reservation.release(nexus)
+        self.state.holder = reservation.holder
+
+    # Removal of the medium.
+
+    def prevent(self, nexus: str, on: bool) -> None:
+        preventing = self.state.preventing
+        if on and nexus not in preventing:
+            preventing.append(nexus)
+        elif not on and nexus in preventing:
+            preventing.remove(nexus)
+
+    def removal_prevented(self) -> bool:
+        """Whether a live nexus prevents it."""
+        if self.state.preventing:
+            self.state.preventing = [one for one in self.state.preventing if alive(self.san.path, one)]
+        return bool(self.state.preventing)
+
+    # What the device types differ in.
+
+    def check_ready(self) -> None:
+        """CheckCondition where TEST UNIT READY must say so."""
+
+    def inquiry(self) -> Inquiry:
+        return Inquiry(self.device_type, VENDOR, self.product, REVISION, removable=self.removable,
+                       command_queue=False)
+
+    def vpd(self) -> dict[int, bytes]:
+        """The vital product data pages by code, whole, without page 00h."""
+        designators = self.san.designators(self.name, self.product)
+        return {Vpd.SERIAL_NUMBER: put_serial(self.device_type, self.san.serial(self.name)),
+                Vpd.IDENTIFICATION: put_identification(self.device_type, designators)}
+
+    def vpd_page(self, page: int) -> bytes | None:
+        pages = self.vpd()
+        if page == Vpd.SUPPORTED:
+            return VpdPage(self.device_type, Vpd.SUPPORTED, bytes(sorted((Vpd.SUPPORTED, *pages)))).put()
+        return pages.get(page)
+
+    def modes(self) -> Modes:
+        return Modes(())
+
+    def select(self, asked: ModeParameters) -> bool:
+        """Take over mode parameters that fit ``modes``; returns whether anything changed."""
+        return False
+
+    def log_pages(self) -> dict[int, tuple[LogParameter, ...]]:
+        """Log pages by code, without page 00h."""
+        return {}
+
+    def backing(self, lba: int, blocks: int) -> FileExtent | None:
+        """See ``ports.Transport``."""
+        return None
