@@ -4,7 +4,6 @@ used.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from tests.peers.ndmjob import Ndmjob, build_shim, find_program
 from tests.peers.reference import ReferenceServer
 from tests.peers.server import EmbeddedServer
-from tests.trees.odd import make_odd_tree
+from tests.trees.odd import make_deep_tree, make_odd_tree
 from tests.trees.real import RealTree, find_real_tree
 
 _started: pytest.StashKey[list[EmbeddedServer]] = pytest.StashKey()
@@ -83,6 +82,13 @@ def odd_tree(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def deep_tree(folder: Path) -> Path:
+    """One file at the end of a path that no system call takes whole."""
+    make_deep_tree(folder / "deep", 4500)
+    return folder / "deep"
+
+
+@pytest.fixture(scope="session")
 def real_tree() -> RealTree:
     tree = find_real_tree()
     if tree is None:
@@ -102,12 +108,16 @@ def restores(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def server(
-    request: pytest.FixtureRequest, folder: Path, odd_tree: Path, real_tree: RealTree, restores: Path
+    request: pytest.FixtureRequest,
+    folder: Path,
+    odd_tree: Path,
+    deep_tree: Path,
+    real_tree: RealTree,
+    restores: Path,
 ) -> Iterator[EmbeddedServer]:
     """The server under test, on an embedded SAN, with the trees and the restore folder as exports."""
-    embedded = EmbeddedServer(folder / "state", (odd_tree, real_tree.path, restores))
+    embedded = EmbeddedServer(folder / "state", (odd_tree, deep_tree, real_tree.path, restores))
     request.config.stash[_started].append(embedded)
     embedded.start()
-    os.sync()
     yield embedded
     embedded.stop()

@@ -21,6 +21,8 @@ SPARSE_SLACK = (
     64 * 1024
 )  # bytes of disk that a file may take more than its original, for blocks of other sizes
 
+Place = tuple[int, bytes]  # an open directory, and a name in it
+
 _KINDS = {
     stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink", stat.S_IFIFO: "fifo",
     stat.S_IFSOCK: "socket", stat.S_IFCHR: "character device", stat.S_IFBLK: "block device",
@@ -68,6 +70,21 @@ def compare(
     return comparison
 
 
+def compare_entry(before: os.PathLike[str] | str, after: os.PathLike[str] | str) -> Comparison:
+    """Compare two single entries, with all below them; they need not have the same name."""
+    comparison = Comparison()
+    places = [os.path.split(os.fsencode(place)) for place in (before, after)]
+    parents = [os.open(parent, os.O_RDONLY | os.O_DIRECTORY) for parent, _ in places]
+    try:
+        old, new = ((parent, name) for parent, (_, name) in zip(parents, places, strict=True))
+        _compare_entry(comparison, places[0][1], old, new)
+    finally:
+        for parent in parents:
+            os.close(parent)
+    _compare_links(comparison)
+    return comparison
+
+
 def _compare_directory(comparison: Comparison, prefix: bytes, before: int, after: int) -> None:
     names = [set(_names(directory)) for directory in (before, after)]
     for name in sorted(names[0] | names[1]):
@@ -77,7 +94,7 @@ def _compare_directory(comparison: Comparison, prefix: bytes, before: int, after
         elif name not in names[1]:
             _note_missing(comparison, path, os.stat(name, dir_fd=before, follow_symlinks=False))
         else:
-            _compare_entry(comparison, path, name, before, after)
+            _compare_entry(comparison, path, (before, name), (after, name))
 
 
 def _names(directory: int) -> list[bytes]:
@@ -91,10 +108,9 @@ def _note_missing(comparison: Comparison, path: bytes, status: os.stat_result) -
         comparison.note(path, f"{_kind(status)} is missing")
 
 
-def _compare_entry(comparison: Comparison, path: bytes, name: bytes, before: int, after: int) -> None:
+def _compare_entry(comparison: Comparison, path: bytes, before: Place, after: Place) -> None:
     comparison.entries += 1
-    old = os.stat(name, dir_fd=before, follow_symlinks=False)
-    new = os.stat(name, dir_fd=after, follow_symlinks=False)
+    old, new = (os.stat(name, dir_fd=parent, follow_symlinks=False) for parent, name in (before, after))
     if _kind(old) != _kind(new):
         comparison.note(path, f"was a {_kind(old)}, is a {_kind(new)}")
         return
@@ -102,17 +118,17 @@ def _compare_entry(comparison: Comparison, path: bytes, name: bytes, before: int
     for status, links in ((old, comparison._links[0]), (new, comparison._links[1])):
         if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
             links.setdefault((status.st_dev, status.st_ino), set()).add(path)
-    places = [b"/proc/self/fd/%d/" % directory + name for directory in (before, after)]
-    _compare_attributes(comparison, path, places[0], places[1])
+    paths = [b"/proc/self/fd/%d/" % parent + name for parent, name in (before, after)]
+    _compare_attributes(comparison, path, paths[0], paths[1])
     if stat.S_ISLNK(old.st_mode):
-        targets = [os.readlink(name, dir_fd=directory) for directory in (before, after)]
+        targets = [os.readlink(name, dir_fd=parent) for parent, name in (before, after)]
         if targets[0] != targets[1]:
             comparison.note(path, f"pointed to {targets[0]!r}, points to {targets[1]!r}")
     elif stat.S_ISREG(old.st_mode):
-        _compare_file(comparison, path, name, (before, old), (after, new))
+        _compare_file(comparison, path, (before, after), (old, new))
     elif stat.S_ISDIR(old.st_mode):
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-        below = [os.open(name, flags, dir_fd=directory) for directory in (before, after)]
+        below = [os.open(name, flags, dir_fd=parent) for parent, name in (before, after)]
         try:
             _compare_directory(comparison, path + b"/", below[0], below[1])
         finally:
@@ -164,18 +180,17 @@ def _attributes(place: str | bytes) -> dict[str, bytes]:
 def _compare_file(
     comparison: Comparison,
     path: bytes,
-    name: bytes,
-    before: tuple[int, os.stat_result],
-    after: tuple[int, os.stat_result],
+    places: tuple[Place, Place],
+    statuses: tuple[os.stat_result, os.stat_result],
 ) -> None:
-    old, new = before[1], after[1]
+    old, new = statuses
     if old.st_size != new.st_size:
         comparison.note(path, f"had {old.st_size} bytes, has {new.st_size}")
         return
     if new.st_blocks > old.st_blocks + SPARSE_SLACK // 512 and old.st_blocks * 512 < old.st_size:
         comparison.note(path, f"holes are filled: took {old.st_blocks} blocks, takes {new.st_blocks}")
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NOATIME if os.geteuid() == 0 else os.O_RDONLY | os.O_NOFOLLOW
-    files = [os.open(name, flags, dir_fd=directory) for directory, _ in (before, after)]
+    flags = os.O_RDONLY | os.O_NOFOLLOW | (os.O_NOATIME if os.geteuid() == 0 else 0)
+    files = [os.open(name, flags, dir_fd=parent) for parent, name in places]
     try:
         at = _first_difference(files[0], files[1], old.st_size)
         if at is not None:

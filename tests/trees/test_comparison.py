@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trees.comparison import compare, differences
+from tests.trees.comparison import compare, compare_entry, differences
 from tests.trees.odd import access_list
 
 MIB = 1 << 20
@@ -129,6 +129,15 @@ def test_every_change_is_found_and_nothing_else(before: Path, after: Path, chang
 def test_a_time_that_is_off_by_a_nanosecond_is_found(before: Path, after: Path, name: str) -> None:
     os.utime(after / name, ns=(0, 10**18 + 6), follow_symlinks=False)
     assert [line for line in differences(before, after) if "modified at" in line]
+
+
+def test_entries_of_different_names_can_be_compared(before: Path, after: Path) -> None:
+    (after / "folder").rename(after / "renamed")
+    assert compare_entry(before / "folder", after / "renamed").found == []
+    keeping_time(after / "renamed" / "inner", lambda p: p.write_bytes(b"other\n"))
+    assert compare_entry(before / "folder", after / "renamed").found == [
+        "'folder/inner': content differs from byte 0"
+    ]
 
 
 def test_files_that_became_one_are_found(before: Path, after: Path) -> None:

@@ -1,0 +1,114 @@
+"""A DMA that does nothing but one timed backup: from the reply to START_BACKUP to the notice that DATA has
+halted.
+
+DATA and MOVER are one connection, joined by LOCAL; the stream goes to the beginning of the tape.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from ndmpd.client.agents import DataAgent, MoverAgent, TapeAgent
+from ndmpd.client.auth import authenticate
+from ndmpd.client.connection import Connection
+from ndmpd.client.url import ServerUrl
+from protocol.ndmp.codes import (
+    AddrType,
+    DataHaltReason,
+    MoverHaltReason,
+    MoverMode,
+    TapeMtioOp,
+    TapeOpenMode,
+    Version,
+)
+from protocol.ndmp.message import Message
+from protocol.ndmp.notify import NotifyDataHaltedPost, NotifyMoverHaltedPost, NotifyMoverPausedPost
+from tests.peers.ndmjob import Agent
+
+WHOLE_STREAM = 2**64 - 1
+PATIENCE = 300.0  # seconds that a job may take
+
+
+class JobFailed(RuntimeError):
+    """A timed job did not end as it should: its time means nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """``record``: bytes of a tape record."""
+
+    butype: str
+    filesystem: str
+    tape: str
+    record: int
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """``moved``: bytes of the stream, by the mover's count."""
+
+    seconds: float
+    moved: int
+
+
+@dataclass(slots=True)
+class _Watch:
+    """When the halts came in, and why."""
+
+    data: NotifyDataHaltedPost | None = None
+    data_at: float = 0.0
+    mover: NotifyMoverHaltedPost | None = None
+    others: list[Message] = field(default_factory=list)
+
+    def take(self, code: int, post: Message) -> None:
+        match post:
+            case NotifyDataHaltedPost():
+                self.data_at, self.data = time.perf_counter(), post
+            case NotifyMoverHaltedPost():
+                self.mover = post
+            case NotifyMoverPausedPost():
+                raise JobFailed(f"the mover paused ({post}): the tape is too short for this job")
+            case _:
+                self.others.append(post)
+
+
+def timed_backup(agent: Agent, backup: Backup) -> Timed:
+    """Do the backup; raises JobFailed where it did not succeed."""
+    connection = Connection.open(ServerUrl(agent.host, agent.port, agent.user), Version(agent.version))
+    try:
+        authenticate(connection, agent.user, agent.password)
+        return _run(connection, backup)
+    finally:
+        connection.close()
+
+
+def _run(connection: Connection, backup: Backup) -> Timed:
+    data, mover, tape = DataAgent(connection), MoverAgent(connection), TapeAgent(connection)
+    watch = _Watch()
+    connection.on_post = watch.take
+    tape.open(backup.tape, TapeOpenMode.RDWR)
+    tape.mtio(TapeMtioOp.REW)
+    mover.set_record_size(backup.record)
+    mover.set_window(0, WHOLE_STREAM)
+    data.connect(mover.listen(MoverMode.READ, AddrType.LOCAL))
+    environment = [
+        ("FILESYSTEM", backup.filesystem), ("TYPE", backup.butype), ("HIST", "n"), *backup.environment,
+    ]  # fmt: skip
+    data.start_backup(backup.butype, environment)
+    started = time.perf_counter()
+    while watch.data is None or watch.mover is None:
+        connection.pump(1.0)
+        if time.perf_counter() - started > PATIENCE:
+            raise JobFailed(f"not done after {PATIENCE:.0f} s: {data.get_state()} {mover.get_state()}")
+    reasons = (watch.data.reason, watch.mover.reason)
+    if reasons != (DataHaltReason.SUCCESSFUL, MoverHaltReason.CONNECT_CLOSED):
+        raise JobFailed(f"halted with {reasons}; the server said {watch.others[-5:]}")
+    moved = mover.get_state().bytes_moved
+    data.stop()
+    mover.stop()
+    tape.mtio(TapeMtioOp.EOF)
+    tape.mtio(TapeMtioOp.REW)
+    tape.close()
+    return Timed(watch.data_at - started, moved)
