@@ -1,0 +1,123 @@
+"""What a person sees: a progress bar while a job runs, and its outcome in a few lines. All of it on standard
+error.
+
+``--json`` leaves standard output to one document.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ndmpd.client.errors import ExitStatus
+from ndmpd.client.jobs import Report
+from ndmpd.client.observer import Observer
+from protocol.ndmp.codes import DataUnsupported, LogType, MoverState
+from protocol.ndmp.data import DataGetStateReply
+from protocol.ndmp.mover import MoverGetStateReply
+
+STYLES: dict[int, str] = {LogType.ERROR: "bold red", LogType.WARNING: "yellow", LogType.DEBUG: "dim"}
+
+
+class Bar(Observer):
+    """A progress bar: bytes, rate, files and the cartridge in use. Quiet where there is no terminal.
+
+    ``total``: bytes expected, 0 if only the server can say. ``verbose``: show what the server logs as normal
+    too.
+    """
+
+    def __init__(self, console: Console, title: str, total: int = 0, verbose: bool = False) -> None:
+        self._console = console
+        self._total = total
+        self._verbose = verbose
+        self._entries = 0
+        self._place = ""
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓[/]"), TextColumn("[bold]{task.description}[/]"),
+            BarColumn(bar_width=28), TextColumn("{task.fields[percent]}", style="cyan", justify="right"),
+            TextColumn("{task.fields[moved]}", style="green"), TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[files]}", style="magenta"),
+            TextColumn("{task.fields[where]}", style="dim"), TimeElapsedColumn(), console=console,
+            disable=not console.is_terminal)
+        self._task: TaskID = self._progress.add_task(
+            title, total=None, percent="", moved="", rate="", files="", where="")
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if kind is None:
+            task = self._progress.tasks[0]
+            done = max(int(task.completed), 1)
+            rate = f"{decimal(int(done / task.elapsed))}/s" if task.elapsed else ""
+            self._progress.update(self._task, total=done, completed=done, percent="100%", rate=rate,
+                                  where=self._place)
+        self._progress.stop()
+
+    def states(self, data: DataGetStateReply, mover: MoverGetStateReply) -> None:
+        moved = max(data.bytes_processed, mover.bytes_moved)
+        total = self._total
+        if not total and not data.unsupported & DataUnsupported.EST_BYTES_REMAIN and data.est_bytes_remain:
+            total = data.bytes_processed + data.est_bytes_remain
+        total = max(total, moved)
+        known = total > moved > 0
+        task = self._progress.tasks[0]
+        self._progress.update(self._task, completed=moved, total=total if known else None)
+        files = f"{self._entries:,} files" if self._entries else ""
+        where = "paused" if mover.state == MoverState.PAUSED else self._place
+        self._progress.update(
+            self._task, moved=decimal(moved), files=files, where=where,
+            percent=f"{100 * moved // total}%" if known else "",
+            rate=f"{decimal(int(task.speed))}/s" if task.speed else "")
+
+    def cartridge(self, name: str, drive: str) -> None:
+        self._place = f"{name} in {drive}" if name else drive
+        self._progress.update(self._task, where=self._place)
+
+    def doing(self, text: str) -> None:
+        self._progress.update(self._task, where=text)
+
+    def message(self, kind: int, text: str) -> None:
+        if self._verbose or kind in (LogType.ERROR, LogType.WARNING):
+            style = STYLES.get(kind, "")
+            self._progress.console.print(f"  {text}", style=style, markup=False, highlight=False)
+
+    def history(self, entries: int) -> None:
+        self._entries = entries
+
+
+def show_report(console: Console, report: Report) -> None:
+    """The outcome: one line that says it all, then what is wrong."""
+    status = report.exit_status
+    mark, word = {
+        ExitStatus.OK: ("[bold green]✓[/]", "complete"),
+        ExitStatus.PARTIAL: ("[bold yellow]![/]", "incomplete"),
+    }.get(status, ("[bold red]✗[/]", "failed"))
+    parts = [f"{decimal(report.size)} in {report.seconds:.1f} s", f"{decimal(int(report.rate))}/s"]
+    if report.entries:
+        parts.append(f"{report.entries:,} entries of file history")
+    if report.reported:
+        parts.append(f"{report.recovered:,} of {report.wanted:,} names recovered")
+    console.print(f"{mark} {report.operation} {word}: {', '.join(parts)}", highlight=False)
+    if status == ExitStatus.FAILED:
+        console.print(f"  DATA halted {report.data_halt}, MOVER halted {report.mover_halt}", style="red")
+    if report.lost:
+        console.print(f"  {report.lost:,} file(s) lost, named in the messages", style="yellow")
+    for name, outcome in report.failed[:20]:
+        console.print(f"  not recovered: {escape(name or '(everything)')} ({outcome})", style="yellow")
+    for remark in report.remarks:
+        console.print(f"  {escape(remark)}", style="dim")
+    if report.operation == "backup" and report.media:
+        table = Table("cartridge", "drive", "tape file", "from byte", "bytes", box=None, pad_edge=False,
+                      header_style="dim")
+        for each in report.media:
+            table.add_row(each.cartridge or "-", each.drive, str(each.file_number), f"{each.window_offset:,}",
+                          f"{each.window_length:,}")
+        console.print(table)
