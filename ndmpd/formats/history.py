@@ -1,0 +1,155 @@
+"""File history as a butype makes it, in batches (draft 4.3). Same bytes in versions 3 and 4.
+
+HIST=f sends a path for each entry, HIST=d the names in each folder and a node for each file; y leaves the
+choice to the server, which is paths, the draft's set for formats that store names. Order: a folder before
+what is in it, and the names of one folder together, "." and ".." first (4.3.2, rules 1 to 4). A file with
+several names has one node (rule 5), at the entry that holds its data.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from typing import Protocol
+
+from ndmpd.formats.environment import Environment
+from ndmpd.ports import Reporter
+from protocol.ndmp.codes import Code, FileStatUnsupported, FileType
+from protocol.ndmp.filehist import pack_dir, pack_file, pack_node, post_body
+
+BATCH_BYTES = 32768
+"""A post is sent when it has reached this: well inside what DMAs take as one message."""
+
+TYPES = {stat.S_IFDIR: FileType.DIR, stat.S_IFIFO: FileType.FIFO, stat.S_IFCHR: FileType.CSPEC,
+         stat.S_IFBLK: FileType.BSPEC, stat.S_IFREG: FileType.REG, stat.S_IFLNK: FileType.SLINK,
+         stat.S_IFSOCK: FileType.SOCK}
+_TYPES = {format_bits: int(kind) for format_bits, kind in TYPES.items()}
+_OTHER = int(FileType.OTHER)
+_NO_TIMES = int(FileStatUnsupported.ATIME | FileStatUnsupported.CTIME)
+
+
+class Figures(Protocol):
+    """What history tells of a file; ``os.stat_result`` is one. Times in seconds."""
+
+    @property
+    def st_mode(self) -> int: ...
+    @property
+    def st_uid(self) -> int: ...
+    @property
+    def st_gid(self) -> int: ...
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_nlink(self) -> int: ...
+    @property
+    def st_mtime(self) -> float: ...
+    @property
+    def st_atime(self) -> float: ...
+    @property
+    def st_ctime(self) -> float: ...
+
+
+class History:
+    """No history: the base of both kinds, and what HIST=n gives."""
+
+    def folder(self, node: int, parent: int, children: Iterable[tuple[bytes, int]]) -> None:
+        """A folder is about to be listed; ``children``: names and nodes of what is in it. The root comes
+        first.
+        """
+
+    def entry(self, path: bytes, file: Figures, node: int, position: int, *,
+              later_name: bool = False) -> None:
+        """An entry begins at ``position`` of the stream. ``path``: b"" for the root. ``later_name``: of a
+        file that had an entry before."""
+
+    def flush(self) -> None:
+        """Post what is still held."""
+
+
+class _Batch:
+    """Packed entries of one post."""
+
+    __slots__ = ("_message", "_report", "count", "entries")
+
+    def __init__(self, report: Reporter, message: Code) -> None:
+        self._report, self._message = report, int(message)
+        self.entries = bytearray()
+        self.count = 0
+
+    def send(self) -> None:
+        if self.count:
+            self._report.history(self._message, post_body(self.count, self.entries))
+            self.entries = bytearray()
+            self.count = 0
+
+
+class PathHistory(History):
+    """HIST=f. ``times``: whether access and change times are known."""
+
+    def __init__(self, report: Reporter, *, times: bool = True) -> None:
+        self._batch = _Batch(report, Code.FH_ADD_FILE)
+        self._unsupported = 0 if times else _NO_TIMES
+
+    def entry(self, path: bytes, file: Figures, node: int, position: int, *,
+              later_name: bool = False) -> None:
+        batch = self._batch
+        mode = file.st_mode
+        pack_file(batch.entries, b"/" + path, _TYPES.get(mode & 0o170000, _OTHER), int(file.st_mtime),
+                  int(file.st_atime), int(file.st_ctime), file.st_uid, file.st_gid, mode & 0o7777,
+                  file.st_size, file.st_nlink, node, position, self._unsupported)
+        batch.count += 1
+        if len(batch.entries) >= BATCH_BYTES:
+            batch.send()
+
+    def flush(self) -> None:
+        self._batch.send()
+
+
+class NodeHistory(History):
+    """HIST=d."""
+
+    def __init__(self, report: Reporter) -> None:
+        self._dirs = _Batch(report, Code.FH_ADD_DIR)
+        self._nodes = _Batch(report, Code.FH_ADD_NODE)
+
+    def folder(self, node: int, parent: int, children: Iterable[tuple[bytes, int]]) -> None:
+        self._name(b".", node, node)
+        self._name(b"..", parent, node)
+        for name, child in children:
+            self._name(name, child, node)
+
+    def _name(self, name: bytes, node: int, parent: int) -> None:
+        batch = self._dirs
+        pack_dir(batch.entries, name, node, parent)
+        batch.count += 1
+        if len(batch.entries) >= BATCH_BYTES:
+            batch.send()
+
+    def entry(self, path: bytes, file: Figures, node: int, position: int, *,
+              later_name: bool = False) -> None:
+        if later_name:
+            return
+        batch = self._nodes
+        mode = file.st_mode
+        pack_node(batch.entries, _TYPES.get(mode & 0o170000, _OTHER), int(file.st_mtime), int(file.st_atime),
+                  int(file.st_ctime), file.st_uid, file.st_gid, mode & 0o7777, file.st_size, file.st_nlink,
+                  node, position)
+        batch.count += 1
+        if len(batch.entries) >= BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Names first: a node must have been named before (rule 5)."""
+        self._dirs.send()
+        self._nodes.send()
+
+
+def chosen(environment: Environment, report: Reporter) -> History:
+    """The history that HIST asks for; none where it is missing, as the draft has it (3.5.2.3)."""
+    match environment.letter("HIST"):
+        case "f" | "y" | "t":
+            return PathHistory(report)
+        case "d":
+            return NodeHistory(report)
+        case _:
+            return History()
