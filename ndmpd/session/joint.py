@@ -91,7 +91,7 @@ class Joint:
                                                f"{MODES[operation].name}")
 
     def check_close(self) -> None:
-        """MOVER_CLOSE in ACTIVE: 3.6.2.8 wants PAUSED; ndmjob and Bareos send it when a recover's DATA halted.
+        """MOVER_CLOSE in ACTIVE. 3.6.2.8 wants PAUSED, but clients end a recover so once DATA has halted.
 
         DATA on another connection cannot be seen from here and is taken to have halted. A backup's mover ends
         by itself when its peer closes: closed from here, it would leave records unwritten.
