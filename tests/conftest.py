@@ -38,6 +38,8 @@ def missing(program: str) -> str | None:
     """Why a test cannot use ``program``, and what to do about it; None where it is there."""
     if program == "ndmjob":
         package, found = "amanda-common", ndmjob.find_program() is not None
+        if found and not os.access("/var/log/amanda", os.W_OK):
+            return "ndmjob insists on writing to /var/log/amanda: run the tests with sudo"
     else:
         package = PACKAGES[program]
         found = bool(shutil.which(program) or Path("/sbin", program).exists())
