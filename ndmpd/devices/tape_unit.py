@@ -1,0 +1,272 @@
+"""What a tape drive is and where it stands: ownership, medium, mode, position. SSC-4.
+
+Attributes are replaced whole, so that another thread may read them while a command is under way; only the
+thread that owns the drive sends commands.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from ndmpd.devices.errors import DeviceError, no_medium
+from ndmpd.devices.tape_position import UNKNOWN, TapePosition
+from ndmpd.devices.unit import Answer, Unit
+from ndmpd.errors import NdmpdError
+from ndmpd.pieces import Inline
+from ndmpd.ports import Transport
+from protocol.errors import WireError
+from protocol.scsi import command
+from protocol.scsi.asc import Asc
+from protocol.scsi.command import Opcode, Status
+from protocol.scsi.logs import Attribute, take_attributes
+from protocol.scsi.sense import Sense, SenseKey
+from protocol.scsi.spc import ALL_PAGES, BlockDescriptor, ModeParameters
+from protocol.scsi.ssc import BlockLimits, LongPosition, PositionForm, ShortPosition, TapeSpecific
+
+log = logging.getLogger(__name__)
+
+SUCCESS = (SenseKey.NO_SENSE, SenseKey.RECOVERED_ERROR)
+"""Sense keys of a CHECK CONDITION that only reports: a mark, an end, an odd length."""
+READY_WAIT = 120.0
+"""Seconds in which a drive threads a cartridge that was just put in."""
+MAX_LENGTH = 0xFFFFFF
+"""Largest record, and most records, that READ(6) and WRITE(6) can name."""
+_MEBIBYTE = 1 << 20
+_RESET = Asc.POWER_ON >> 8
+_ANYWHERE = frozenset({Opcode.TEST_UNIT_READY, Opcode.INQUIRY, Opcode.REWIND, Opcode.LOAD_UNLOAD,
+                       Opcode.RESERVE_6, Opcode.RELEASE_6})
+"""Commands that mean the same whatever the cartridge and wherever it stands."""
+_ABSOLUTE = frozenset({Opcode.LOCATE_10, Opcode.LOCATE_16})
+"""Commands that mean the same wherever this cartridge stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Native capacity in bytes: of the whole cartridge, and what was left after ``written`` bytes."""
+
+    total: int | None
+    remaining: int | None
+    written: int
+
+
+class TapeUnit(Unit):
+    """The state of a drive. ``position`` and the rest are what the drive said last, counted on since.
+
+    ``block_length``: of the current mode, 0 for variable, None where not known. ``unmarked``: the last thing
+    done was to write records, so that a filemark is still owed. ``early_warning``: the last write met the zone
+    before the end of the tape, and the tape has not moved since. ``written``: bytes written since ``open``.
+    """
+
+    def __init__(self, transport: Transport, name: str) -> None:
+        super().__init__(transport, name)
+        self.position: TapePosition = UNKNOWN
+        self.loaded = False
+        self.write_protected = False
+        self.unmarked = False
+        self.early_warning = False
+        self.limits = BlockLimits(1, MAX_LENGTH)
+        self.block_length: int | None = None
+        self.space: Space | None = None
+        self.written = 0
+        self._mode = ModeParameters()
+        self._first_block_length: int | None = None
+        self._forms = [PositionForm.LONG, PositionForm.SHORT]
+        self._tells_space = True
+        self._learning = False
+
+    # Ownership.
+
+    def open(self) -> None:
+        """Reserve the drive, take note of pending unit attentions, find out what is in it and
+        where it stands.
+
+        DeviceBusy where somebody else has it reserved. Without a cartridge it opens too: see ``loaded``.
+        """
+        self._learning = True
+        try:
+            self.reserve()
+        finally:
+            self._learning = False
+        try:
+            self.learn()
+        except Exception:
+            with suppress(Exception):
+                self.release()
+            raise
+        self._first_block_length = self.block_length
+
+    def close(self) -> None:
+        """Give the drive back as it was found, and close the transport, whatever goes wrong meanwhile."""
+        try:
+            first = self._first_block_length
+            if first is not None and self.block_length is not None and self.block_length != first:
+                self.set_block_length(first)
+            self.release()
+        finally:
+            self.transport.close()
+
+    # What is in the drive.
+
+    def learn(self, wait: float = READY_WAIT) -> None:
+        """Ask the drive everything anew: readiness, limits, mode, position, space."""
+        self._learning = True
+        self.position = UNKNOWN
+        self.unmarked = self.early_warning = False
+        try:
+            self.loaded = self.ready(wait)
+            self._learn_limits()
+            self._learn_mode()
+            if self.loaded:
+                self.find_position()
+                self.find_space()
+        finally:
+            self._learning = False
+
+    def _learn_limits(self) -> None:
+        try:
+            self.limits = BlockLimits.take(self.ask("read block limits", command.READ_BLOCK_LIMITS.put(), 6))
+        except (DeviceError, WireError) as error:
+            log.debug("no block limits: %s", error)
+            self.limits = BlockLimits(1, MAX_LENGTH)
+
+    def _learn_mode(self) -> None:
+        cdb = command.MODE_SENSE_6.put(page=ALL_PAGES, allocation=255)
+        try:
+            mode = ModeParameters.take_6(self.ask("mode sense", cdb, 255))
+        except (DeviceError, WireError) as error:
+            log.debug("no mode parameters: %s", error)
+            self.block_length = None
+            return
+        self._mode = mode
+        self.write_protected = self.loaded and TapeSpecific.take(mode.specific).write_protected
+        self.block_length = mode.descriptors[0].length if mode.descriptors else None
+
+    def find_position(self) -> None:
+        """READ POSITION, and correct ``position`` by it. A drive that cannot tell leaves it as counted."""
+        for form in tuple(self._forms):
+            cdb = command.READ_POSITION.put(action=form)
+            try:
+                data = self.ask("read position", cdb, 32 if form is PositionForm.LONG else 20)
+            except DeviceError as error:
+                if not error.refused:
+                    raise
+                self._forms.remove(form)
+                continue
+            if form is PositionForm.LONG:
+                long = LongPosition.take(data)
+                self.position = self.position.known_as(long.file, long.object)
+            else:
+                self.position = self.position.known_as(None, ShortPosition.take(data).first)
+            return
+
+    def find_space(self) -> None:
+        """Ask how much the cartridge holds, where the drive can tell (READ ATTRIBUTE)."""
+        if not self._tells_space:
+            return
+        self.space = None
+        cdb = command.READ_ATTRIBUTE.put(allocation=1024)
+        try:
+            found = take_attributes(self.ask("read attributes", cdb, 1024))
+        except DeviceError as error:
+            if not error.refused:
+                raise
+            self._tells_space = False
+            return
+        total, left = found.get(Attribute.MAXIMUM_CAPACITY), found.get(Attribute.REMAINING_CAPACITY)
+        self.space = Space(total.number * _MEBIBYTE if total else None,
+                           left.number * _MEBIBYTE if left else None, self.written)
+
+    @property
+    def remaining(self) -> int | None:
+        """Bytes left on the cartridge: what the drive said, less what was written since."""
+        space = self.space
+        if space is None or space.remaining is None:
+            return None
+        return max(0, space.remaining - (self.written - space.written))
+
+    # Mode.
+
+    def set_block_length(self, length: int) -> None:
+        """MODE SELECT of the block length; 0 is variable. DeviceError where the drive refuses."""
+        density = self._mode.descriptors[0].density if self._mode.descriptors else 0
+        specific = replace(TapeSpecific.take(self._mode.specific), write_protected=False)
+        wanted = ModeParameters(0, specific.put(), (BlockDescriptor(density, 0, length),)).put_6(select=True)
+        self.must(f"set block length {length}", command.MODE_SELECT_6.put(pf=1, length=len(wanted)),
+                  out=(Inline(wanted),))
+        self.block_length = length
+
+    # Surprises.
+
+    def attention(self, doing: str, cdb: bytes, sense: Sense) -> None:
+        """Medium changed, or reset: find out what is true now, and go on only where that does no harm.
+
+        A command that relies on the cartridge or the position being what they were raises DeviceError, unless
+        after a reset the position is the same. ``position`` is the true one in every case.
+        """
+        changed = sense.code == Asc.MEDIUM_MAY_HAVE_CHANGED
+        reset = sense.asc == _RESET
+        if self._learning or not (changed or reset):
+            if sense.code == Asc.MODE_PARAMETERS_CHANGED:
+                self.block_length = None
+            return
+        believed, block_length, had_medium = self.position, self.block_length, self.loaded
+        owed = self.unmarked
+        if reset:
+            self._learning = True
+            try:
+                # A reset ends reservations: whoever was quicker has the drive now.
+                self.reserve()
+            finally:
+                self._learning = False
+        self.learn()
+        opcode = cdb[0]
+        if changed:
+            harmless = not had_medium
+        else:
+            same = believed.object is not None and believed.object == self.position.object
+            harmless = same or opcode in _ABSOLUTE
+            if same:
+                self.position, self.unmarked = believed, owed
+        if not harmless and opcode not in _ANYWHERE:
+            raise DeviceError(self.saying(doing), Status.CHECK_CONDITION, sense)
+        if opcode in (Opcode.READ_6, Opcode.WRITE_6) and cdb[1] & 1 and self.block_length != block_length:
+            self.set_block_length(block_length or 0)
+
+    def failure(self, doing: str, answer: Answer, records: int | None = None) -> DeviceError:
+        if answer.sense is not None and no_medium(answer.sense):
+            self._emptied()
+        return super().failure(doing, answer, records)
+
+    def ready(self, wait: float = 0.0) -> bool:
+        """As ``Unit.ready``; takes note of a cartridge that is gone."""
+        there = super().ready(wait)
+        if not there:
+            self._emptied()
+        return there
+
+    def _emptied(self) -> None:
+        self.loaded = self.write_protected = self.unmarked = False
+        self.position = UNKNOWN
+        self.space = None
+
+    def believe_nothing(self) -> None:
+        """Somebody else used the drive: ask it everything anew. Keeps what its position confirms."""
+        believed, owed = self.position, self.unmarked
+        try:
+            self.learn(wait=0)
+        except (NdmpdError, WireError) as error:
+            log.warning("drive state unknown: %s", error)
+            self.position, self.block_length = UNKNOWN, None
+        if believed.object is not None and believed.object == self.position.object:
+            self.position, self.unmarked = believed, owed
+
+    def settle(self) -> None:
+        """Find the position again after a failure, as far as the drive can tell."""
+        self.position = UNKNOWN
+        self.unmarked = False
+        try:
+            self.find_position()
+        except (DeviceError, WireError) as error:
+            log.warning("position lost: %s", error)
