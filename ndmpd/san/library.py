@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
-from pathlib import Path
 
 from ndmpd.san.errors import SanError
 from ndmpd.san.folder import San
@@ -76,11 +75,8 @@ class Library:
     def where(self, cartridge: str) -> Element | None:
         return next((one for one in self.elements.values() if one.cartridge == cartridge), None)
 
-    def medium_path(self, cartridge: str) -> Path:
-        return self._san.cartridges / cartridge
-
-    def open_medium(self, cartridge: str) -> Medium:
-        return Medium(self.medium_path(cartridge), self._san.flush)
+    def open_medium(self, cartridge: str, *, readonly: bool = False) -> Medium:
+        return Medium(self._san.cartridges / cartridge, self._san.flush, readonly=readonly)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -113,16 +109,24 @@ class Library:
                                          changes=before[destination].changes + 1)
         self._store(after)
 
+    def _free(self) -> Element:
+        """The mail slot or, there being none, the slot that the next new cartridge goes to."""
+        for kind in (ElementType.IMPORT_EXPORT, ElementType.STORAGE):
+            for one in self.elements.values():
+                if one.type is kind and one.cartridge is None:
+                    return one
+        raise SanError("every slot of the library is full")
+
+    def check_room(self) -> None:
+        """SanError where a new cartridge has no place to go."""
+        self._free()
+
     def put(self, cartridge: str) -> Element:
-        """A new cartridge, put by an operator into a free mail slot or, there being none, a free slot."""
-        elements = self.elements
-        free = [one for kind in (ElementType.IMPORT_EXPORT, ElementType.STORAGE) for one in elements.values()
-                if one.type is kind and one.cartridge is None]
-        if not free:
-            raise SanError("every slot of the library is full: remove a cartridge first")
-        new = replace(free[0], cartridge=cartridge, changes=free[0].changes + 1,
-                      by_operator=free[0].type is ElementType.IMPORT_EXPORT)
-        self._store({**elements, new.address: new})
+        """A new cartridge, put in by an operator; returns where."""
+        free = self._free()
+        new = replace(free, cartridge=cartridge, changes=free.changes + 1,
+                      by_operator=free.type is ElementType.IMPORT_EXPORT)
+        self._store({**self.elements, new.address: new})
         return new
 
     def touch(self, address: int) -> None:

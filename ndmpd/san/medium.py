@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ndmpd.datapath import copy_from_file, copy_to_file
-from ndmpd.pieces import Piece
+from ndmpd.pieces import OpenFile, Piece
 from ndmpd.ports import SourceFault
 from ndmpd.san.errors import SanError
 from ndmpd.san.folder import Flush, replace_file
@@ -96,13 +96,17 @@ def create_cartridge(folder: Path, facts: CartridgeFacts) -> None:
 
 
 class Medium:
-    """``map`` says where everything on the tape is. WireError at open where the journal is not one."""
+    """``map`` says where everything on the tape is. WireError at open where the journal is not one.
 
-    def __init__(self, folder: Path, flush: Flush) -> None:
+    ``readonly``: to look at it without the lock, as far as others have written it.
+    """
+
+    def __init__(self, folder: Path, flush: Flush, *, readonly: bool = False) -> None:
         self.facts = load_facts(folder)
         self.map = TapeMap()
         self._folder = folder
         self._flush = flush
+        self._readonly = readonly
         self._data = SharedFile(folder / "data")
         self._journal = SharedFile(folder / "journal")
         self._header = b""
@@ -111,7 +115,7 @@ class Medium:
         self.refresh()
         # Only power loss can leave a data file shorter than its journal says.
         whole = self.map.whole_within(os.fstat(self._data.fd).st_size)
-        if whole < self.map.objects:
+        if whole < self.map.objects and not readonly:
             self._record(Entry(Kind.TRUNCATE, whole))
 
     def close(self) -> None:
@@ -139,7 +143,7 @@ class Medium:
         for entry in entries:
             self.map.apply(entry)
         self._entries += len(entries)
-        if end + len(entries) * ENTRY_SIZE < size:
+        if end + len(entries) * ENTRY_SIZE < size and not self._readonly:
             os.ftruncate(fd, end + len(entries) * ENTRY_SIZE)
 
     def _record(self, entry: Entry) -> None:
@@ -182,6 +186,10 @@ class Medium:
     def read(self, offset: int, destinations: Sequence[Piece]) -> int:
         """Bytes of the data file from ``offset`` into ``destinations``; returns how many."""
         return copy_from_file(self._data.fd, offset, destinations)
+
+    def open_data(self) -> OpenFile:
+        """The data file, for whoever copies whole records out of it."""
+        return OpenFile(os.open(self._data.path, os.O_RDONLY | os.O_CLOEXEC), str(self._data.path))
 
     def flush(self) -> None:
         """Make what was written safe, as far as the setting goes."""

@@ -61,7 +61,8 @@ class UnitState:
 class Unit:
     """``execute`` is all that transports use; the rest is for the handlers of commands.
 
-    A subclass gives ``device_type``, ``product``, ``operations`` and ``state_type``, and overrides what differs.
+    A subclass gives ``device_type``, ``product``, ``operations`` and ``state_type``, and overrides what
+    differs.
     """
 
     device_type: ClassVar[DeviceType]
