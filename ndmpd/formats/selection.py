@@ -78,5 +78,8 @@ def relative(path: str | bytes) -> bytes | None:
     raw = path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")
     if b"\0" in raw:
         return None
+    parts = raw.split(b"/")
+    if not (b"" in parts or b"." in parts or b".." in parts):
+        return raw
     parts = [part for part in raw.split(b"/") if part and part != b"."]
     return None if b".." in parts else b"/".join(parts)

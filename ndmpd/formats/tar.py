@@ -9,6 +9,7 @@ ATTRIBUTES_FAILED, and from a backup STREAM_BYTES, which bounds what direct acce
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from ndmpd.errors import JobRefused, StreamError
@@ -98,11 +99,13 @@ class Tar:
         targets = [self._target(job, selection, tally) for selection in job.selections]
         recover = TarRecover(_reader(job, stream), tally, job.report,
                              recursive=environment.flag("RECURSIVE", True))
+        umask = os.umask(0)  # the process is this job's own
         try:
             recover.run(targets, direct=environment.flag("DIRECT", True))
         except WireError as error:
             raise StreamError(str(error)) from error
         finally:
+            os.umask(umask)
             tally.variables()
 
     def list(self, job: Job, stream: StreamReader) -> None:
@@ -123,7 +126,7 @@ class Tar:
             return Target(selection, names, None, RecoveryStatus.FAILED_PERMISSION)
         environment = job.environment
         place = Place(volume.open_root, inside, tally, with_acls=environment.flag("EXTRACT_ACL", True),
-                      overwrite=environment.flag("RESTORE_OVERWRITE", True))
+                      overwrite=environment.flag("RESTORE_OVERWRITE", True), exact_modes=True)
         return Target(selection, names, place)
 
 

@@ -34,11 +34,14 @@ _NOWHERE = b"\0"  # equal to no path
 @dataclass(slots=True)
 class _Level:
     """A folder that is being filled. ``entry``: its own, to be applied at the end. ``times``: of a folder
-    that was there and has no entry. ``inherits``: what is made in it gets an ACL of its default."""
+    that was there and has no entry. ``inherits``: what is made in it gets an ACL of its default.
+    ``relative``: its path below the selected name. ``group``: which group a file gets that is made in it.
+    """
 
     entry: Entry | None
-    path: bytes
+    relative: bytes
     inherits: bool
+    group: int
     times: tuple[int, int] | None = None
 
 
@@ -55,20 +58,23 @@ class Made:
 class Place:
     """The destination of one selected name. ``root`` opens the exported folder, ``inside`` is the path in it.
 
-    ``relative`` arguments are paths below the selected name, b"" for itself.
+    ``relative`` arguments are paths below the selected name, b"" for itself. ``exact_modes``: the umask is 0,
+    so that a file can be made with its mode.
     """
 
-    def __init__(self, root: Callable[[], OpenFile], inside: bytes, tally: Tally, *, with_acls: bool,
-                 overwrite: bool) -> None:
+    def __init__(self, root: Callable[[], OpenFile], inside: bytes, tally: Tally, *, with_acls: bool = True,
+                 overwrite: bool = True, exact_modes: bool = False) -> None:
         self._root = root
         self.inside = inside
         self._tally = tally
         self._with_acls = with_acls
         self._overwrite = overwrite
+        self._exact_modes = exact_modes
         self._above, _, self._leaf = inside.rpartition(b"/")
         self._descent: Descent | None = None
         self._levels: list[_Level] = []
-        self._parent = b""
+        self._parent = _NOWHERE
+        self._user, self._group = os.geteuid(), os.getegid()
         self._own: Entry | None = None
         self._aside = 0
 
@@ -83,7 +89,7 @@ class Place:
         try:
             self._rise_to(0)
             if self._own is not None:
-                self._finish(self._descent.fd, _Level(self._own, b"", inherits=False))
+                self._finish(self._descent.fd, _Level(self._own, b"", inherits=False, group=-1))
         finally:
             self._let_go()
 
@@ -92,10 +98,7 @@ class Place:
             self._descent.close()
         self._descent = None
         self._levels.clear()
-        self._parent = b""
-
-    def _inherits(self, folder: int) -> bool:
-        return self._with_acls and xattrs.has_default_acl(folder)
+        self._parent = _NOWHERE
 
     def _open(self) -> Descent:
         if self._descent is None:
@@ -103,39 +106,48 @@ class Place:
             fd = make_folders(root.fd, self._above) if self._leaf else os.dup(root.fd)
             root.close()
             self._descent = Descent(fd)
-            self._levels = [_Level(None, b"", self._inherits(fd))]
-            self._parent = b""
+            self._levels = [self._level(fd, None, b"")]
         return self._descent
+
+    def _level(self, fd: int, entry: Entry | None, relative: bytes, *, inherits: bool = False,
+               times: tuple[int, int] | None = None) -> _Level:
+        status = os.fstat(fd)
+        group = status.st_gid if status.st_mode & stat.S_ISGID else self._group
+        inherits = inherits or (self._with_acls and xattrs.has_default_acl(fd))
+        return _Level(entry, relative, inherits, group, times)
 
     def _enter(self, relative: bytes) -> tuple[int, bytes]:
         """Make the folder that holds ``relative`` the current one: its descriptor, and the last name."""
+        parent, _, name = relative.rpartition(b"/")
+        if self._descent is not None and parent == self._parent and relative:
+            return self._descent.fd, name
         descent = self._open()
-        path = b"/".join(part for part in (self._leaf, relative) if part)
-        parent, _, name = path.rpartition(b"/")
-        if parent == self._parent:
-            return descent.fd, name
-        parts = parent.split(b"/") if parent else []
+        if not relative:
+            parts, name = [], self._leaf
+        else:
+            parts = ([self._leaf] if self._leaf else []) + (parent.split(b"/") if parent else [])
         common = 0
         while common < min(len(parts), descent.depth) and descent.name(common + 1) == parts[common]:
             common += 1
         self._rise_to(common)
         for depth in range(common, len(parts)):
-            self._descend(parts[depth], b"/".join(parts[:depth + 1]))
-        self._parent = parent
+            self._descend(parts[depth], b"/".join(parts[1 if self._leaf else 0:depth + 1]))
+        if relative:
+            self._parent = parent
         return descent.fd, name
 
     def _rise_to(self, depth: int) -> None:
         assert self._descent is not None
+        self._parent = _NOWHERE
         while self._descent.depth > depth:
             self._finish(self._descent.fd, self._levels.pop())
-            self._parent = _NOWHERE
             try:
                 self._descent.up()
             except OSError:
                 self._let_go()
                 raise
 
-    def _descend(self, name: bytes, path: bytes) -> None:
+    def _descend(self, name: bytes, relative: bytes) -> None:
         """Into a folder that has no entry of its own before what it holds: made if it is missing."""
         assert self._descent is not None
         times = None
@@ -145,20 +157,18 @@ class Place:
             status = os.stat(name, dir_fd=self._descent.fd, follow_symlinks=False)
             times = (status.st_atime_ns, status.st_mtime_ns)
         fd = self._descent.down(name)
-        self._levels.append(_Level(None, path, self._inherits(fd), times))
-        self._parent = _NOWHERE
+        self._levels.append(self._level(fd, None, relative, times=times))
 
     def _finish(self, fd: int, level: _Level) -> None:
-        path = b"/".join(part for part in (self._above, level.path) if part)
         try:
             if level.entry is not None:
                 if level.inherits:
                     xattrs.drop_acls(fd, acls.DEFAULT)
-                self._apply(fd, level.entry, path, inherits=level.inherits)
+                self._apply(fd, level.entry, level.relative, inherits=level.inherits)
             elif level.times is not None:
                 os.utime(fd, ns=level.times)
         except OSError as error:
-            self._tally.attribute(path, "folder not finished", _reason(error))
+            self._tally.attribute(self.path(level.relative), "folder not finished", _reason(error))
 
     def folder(self, entry: Entry, relative: bytes) -> None:
         """Restore a folder; its attributes are set when it is left."""
@@ -178,48 +188,49 @@ class Place:
                 os.mkdir(name, 0o700, dir_fd=parent)
         inherits = self._levels[-1].inherits
         fd = self._descent.down(name)
-        path = b"/".join(part for part in (self._leaf, relative) if part)
-        self._parent = path
-        self._levels.append(_Level(entry, path, inherits or self._inherits(fd)))
+        self._parent = relative
+        self._levels.append(self._level(fd, entry, relative, inherits=inherits))
 
     def file(self, entry: Entry, relative: bytes, reader: EntryReader) -> Made | None:
         """Restore a regular file with its data. What it is comes back where links to it may follow."""
         parent, name = self._enter(relative)
+        level = self._levels[-1]
+        mode = entry.mode & 0o777 if self._exact_modes and not level.inherits else 0o600
         aside = None
         try:
-            fd = os.open(name, _NEW, 0o600, dir_fd=parent)
+            fd = os.open(name, _NEW, mode, dir_fd=parent)
         except FileExistsError:
             aside = self._name_aside(parent)
-            fd = os.open(aside, _NEW, 0o600, dir_fd=parent)
-        made = False
-        file = OpenFile(fd, os.fsdecode(self.path(relative)))
+            fd = os.open(aside, _NEW, mode, dir_fd=parent)
+        file = None
+        made = None
         try:
-            self._data(file, entry, reader)
-            self._apply(fd, entry, self.path(relative), inherits=self._levels[-1].inherits)
-            result = None
-            if entry.shared:
+            if entry.stored <= SMALL and not entry.map_follows and entry.sparse is None:
+                if entry.stored:
+                    data = reader.body(entry)
+                    if os.write(fd, data) != len(data):
+                        _write_at(fd, data, 0)
+            else:
+                file = OpenFile(fd, os.fsdecode(self.path(relative)))
+                self._data(file, entry, reader)
+            self._apply(fd, entry, relative, inherits=level.inherits, group=level.group, mode=mode)
+            if entry.records and entry.shared:
                 status = os.fstat(fd)
-                result = Made(self, relative, status.st_dev, status.st_ino)
-            if aside is not None:
-                self._replace(aside, name, parent)
-            made = True
-            return result
+                made = Made(self, relative, status.st_dev, status.st_ino)
+        except BaseException:
+            os.unlink(aside or name, dir_fd=parent)
+            raise
         finally:
-            file.close()
-            if not made:
-                os.unlink(aside or name, dir_fd=parent)
+            if file is None:
+                os.close(fd)
+            else:
+                file.close()
+        if aside is not None:
+            self._replace(aside, name, parent)
+        return made
 
     def _data(self, file: OpenFile, entry: Entry, reader: EntryReader) -> None:
-        ranges: pax.Ranges | None = None
-        if entry.map_follows or entry.sparse is not None:
-            ranges = reader.ranges(entry)
-        elif not entry.stored:
-            return
-        elif entry.stored <= SMALL:
-            data = reader.body(entry)
-            if os.write(file.fd, data) != len(data):
-                _write_at(file.fd, data, 0)
-            return
+        ranges = reader.ranges(entry)
         if ranges is None:
             ranges = [(0, entry.stored)]
         elif entry.size:
@@ -244,7 +255,7 @@ class Place:
             status = os.fstat(fd)
             if stat.S_IFMT(status.st_mode) != kind or status.st_nlink != 1:
                 raise OSError(errno.ESTALE, "somebody else replaced it meanwhile", os.fsdecode(name))
-            self._apply(f"/proc/self/fd/{fd}", entry, self.path(relative),
+            self._apply(f"/proc/self/fd/{fd}", entry, relative,
                         inherits=self._levels[-1].inherits and entry.type != Type.SYMLINK)
             if final != name:
                 self._replace(final, name, parent)
@@ -337,26 +348,30 @@ class Place:
                     pass
                 raise
 
-    def _apply(self, file: int | str, entry: Entry, path: bytes, *, inherits: bool) -> None:
-        """Owner, attributes, mode, times: in this order, since each may undo a later one."""
-        tally = self._tally
-        try:
-            os.chown(file, entry.uid, entry.gid)
-        except (OSError, OverflowError) as error:
-            tally.attribute(path, "owner not restored", _reason(error))
+    def _apply(self, file: int | str, entry: Entry, relative: bytes, *, inherits: bool, group: int = -1,
+               mode: int = -1) -> None:
+        """Owner, attributes, mode, times: in this order, since each may undo a later one.
+
+        ``group`` and ``mode``: what a file that this process has just made has already.
+        """
+        if entry.gid != group or entry.uid != self._user:
+            try:
+                os.chown(file, entry.uid, entry.gid)
+            except (OSError, OverflowError) as error:
+                self._tally.attribute(self.path(relative), "owner not restored", _reason(error))
         if inherits:
             xattrs.drop_acls(file, acls.ACCESS)
         if entry.records and xattrs.has_any(entry):
-            xattrs.restore(file, entry, path, tally, with_acls=self._with_acls)
-        if entry.type != Type.SYMLINK:
+            xattrs.restore(file, entry, self.path(relative), self._tally, with_acls=self._with_acls)
+        if entry.mode != mode and entry.type != Type.SYMLINK:
             try:
                 os.chmod(file, entry.mode)
             except OSError as error:
-                tally.attribute(path, "mode not restored", _reason(error))
+                self._tally.attribute(self.path(relative), "mode not restored", _reason(error))
         try:
-            os.utime(file, ns=(_access_time(entry), entry.mtime_ns))
+            os.utime(file, ns=(_access_time(entry) if entry.records else entry.mtime_ns, entry.mtime_ns))
         except (OSError, OverflowError) as error:
-            tally.attribute(path, "times not restored", _reason(error))
+            self._tally.attribute(self.path(relative), "times not restored", _reason(error))
 
 
 def _access_time(entry: Entry) -> int:

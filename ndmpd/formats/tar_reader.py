@@ -49,6 +49,7 @@ class EntryReader:
         self._globals: dict[bytes, bytes] = {}
         self._body_left = 0
         self._unread: Entry | None = None
+        self._extension, self._extension_size, self._extension_padded = b"", 0, 0
 
     @property
     def position(self) -> int:
@@ -82,13 +83,17 @@ class EntryReader:
         if self._unread is not None:
             entry, self._unread = self._unread, None
             return entry
-        self._skip(self._entry_end - self.position)
-        offset = self.position
+        offset = self._entry_end
+        self._skip(offset - self.position)
         records: dict[bytes, bytes] = {}
         long_name = long_link = None
         try:
             for _ in range(_MAX_EXTENSIONS):
                 block = self._take(BLOCK)
+                if block == self._extension:
+                    # Headers of extended headers are all alike where their records have the same length.
+                    records = pax.take(self._take(self._extension_padded)[:self._extension_size])
+                    continue
                 header = tar.take(block)
                 if header is None:
                     self._over = True
@@ -103,6 +108,8 @@ class EntryReader:
                     body = self._take(tar.padded(header.size))[:header.size]
                     if header.type == Type.EXTENDED:
                         records = pax.take(body)
+                        self._extension = block
+                        self._extension_size, self._extension_padded = header.size, tar.padded(header.size)
                     elif header.type == Type.GLOBAL:
                         self._globals.update(pax.take(body))
                         if sum(map(len, self._globals.values())) > pax.MAX_HEADER:

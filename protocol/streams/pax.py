@@ -76,6 +76,8 @@ def put_time(nanoseconds: int) -> bytes:
 
 def take_time(value: bytes) -> int:
     """Decimal seconds as nanoseconds; further digits are cut."""
+    if len(value) == 20 and value[10] == 0x2E and value[:10].isdigit() and value[11:].isdigit():
+        return int(value[:10]) * 1_000_000_000 + int(value[11:])
     negative = value.startswith(b"-")
     whole, _, part = value[negative:].partition(b".")
     if not whole.isdigit() or len(whole) > _MAX_DIGITS or (part and not part.isdigit()):

@@ -7,6 +7,8 @@ the one that they describe; what stands in them is in ``pax``.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -135,12 +137,38 @@ def _text(field: bytes) -> bytes:
     return field.split(b"\0", 1)[0]
 
 
+_FIELDS = struct.Struct("100s7sB7sB7sB11sB11sB6s2sB100s6s2x64x7sB7sB155s12x")
+_ADLER = 65521  # the modulus of adler32, whose low half is the sum of the bytes, and one
+
+
 def take(data: bytes) -> Header | None:
     """The header in a block of 512 bytes; None for a block of zeros. WireError for anything else."""
     if len(data) != BLOCK:
         raise WireError(f"a tar header is {BLOCK} bytes, not {len(data)}")
     if data == _ZERO_BLOCK:
         return None
+    (name, mode, end_mode, uid, end_uid, gid, end_gid, size, end_size, mtime, end_mtime, stored, end_stored,
+     flag, linkname, magic, major, end_major, minor, end_minor, prefix) = _FIELDS.unpack(data)
+    if not (end_mode or end_uid or end_gid or end_size or end_mtime or end_major or end_minor) \
+            and end_stored == b"\0 " and magic == b"ustar\0":
+        # As POSIX writers make it, and nearly every header is. Anything else is looked at field by field.
+        try:
+            numbers = (int(mode, 8), int(uid, 8), int(gid, 8), int(size, 8), int(mtime, 8))
+            nodes = (int(major, 8), int(minor, 8))
+            total = int(stored, 8) + sum(data[_SUM]) - _BLANK_SUM
+        except ValueError:
+            return _take_any(data)
+        if zlib.adler32(data) & 0xFFFF == (total + 1) % _ADLER and min(numbers) >= 0 and min(nodes) >= 0:
+            name = name.rstrip(b"\0") if name[-1] == 0 else name
+            if b"\0" in name or prefix[0]:
+                name = _text(prefix) + b"/" + _text(name) if prefix[0] else _text(name)
+            return Header(name, numbers[0] & 0o7777, numbers[1], numbers[2], numbers[3], numbers[4],
+                          _TYPES.get(flag, flag), _text(linkname) if linkname[0] else b"", *nodes)
+    return _take_any(data)
+
+
+def _take_any(data: bytes) -> Header:
+    """A header in any of the forms that old and GNU writers give its fields."""
     stored = number(data[_SUM], "checksum")
     total = sum(data) - sum(data[_SUM]) + _BLANK_SUM
     if stored != total:

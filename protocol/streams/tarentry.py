@@ -22,6 +22,7 @@ Records = list[tuple[bytes, bytes]]
 
 _EXTENDED_NAME = b"././@PaxHeader"
 _BILLION = 1_000_000_000
+_LONGEST = (1 << 63) - 1
 _EARLY, _LATE = 1_000_000_000, 9_999_999_999  # seconds of ten digits
 _extended_blocks: dict[int, bytes] = {}
 
@@ -149,31 +150,37 @@ def take(header: Header, block: bytes, offset: int, records: dict[bytes, bytes] 
 
 
 def _amend(entry: Entry, records: dict[bytes, bytes]) -> None:
-    get = records.get
-    if (value := get(b"mtime")) is not None:
-        entry.mtime_ns = pax.take_time(value)
-    if (value := get(b"path")) is not None:
-        entry.name = value
-    if (value := get(b"linkpath")) is not None:
-        entry.linkname = value
-    if (value := get(b"uid")) is not None:
-        entry.uid = pax.take_number(value)
-    if (value := get(b"gid")) is not None:
-        entry.gid = pax.take_number(value)
-    if (value := get(b"size")) is not None and entry.type not in tar.WITHOUT_DATA:
-        entry.size = entry.stored = pax.take_number(value)
-    if entry.stored > 1 << 63:
+    sparse = False
+    for keyword, value in records.items():
+        if keyword == b"mtime":
+            entry.mtime_ns = pax.take_time(value)
+        elif keyword == b"path":
+            entry.name = value
+        elif keyword == b"linkpath":
+            entry.linkname = value
+        elif keyword == b"uid":
+            entry.uid = pax.take_number(value)
+        elif keyword == b"gid":
+            entry.gid = pax.take_number(value)
+        elif keyword == b"size":
+            if entry.type not in tar.WITHOUT_DATA:
+                entry.size = entry.stored = pax.take_number(value)
+        elif keyword.startswith(b"GNU.sparse."):
+            sparse = True
+    if entry.stored > _LONGEST:
         raise WireError("an entry's data is longer than a file can be")
-    if not any(keyword.startswith(b"GNU.sparse.") for keyword in records):
-        return
-    if (value := get(b"GNU.sparse.name")) is not None:
-        entry.name = value
-    value = get(b"GNU.sparse.realsize") or get(b"GNU.sparse.size")
-    if value is not None:
-        entry.size = pax.take_number(value)
-    if get(b"GNU.sparse.major") == b"1":
+    if sparse:
+        _amend_sparse(entry, records)
+
+
+def _amend_sparse(entry: Entry, records: dict[bytes, bytes]) -> None:
+    entry.name = records.get(b"GNU.sparse.name", entry.name)
+    size = records.get(b"GNU.sparse.realsize") or records.get(b"GNU.sparse.size")
+    if size is not None:
+        entry.size = pax.take_number(size)
+    if records.get(b"GNU.sparse.major") == b"1":
         entry.map_follows = True
-    elif (value := get(b"GNU.sparse.map")) is not None:
-        entry.sparse = pax.take_joined_map(value)
-    if entry.size > 1 << 63:
+    elif (joined := records.get(b"GNU.sparse.map")) is not None:
+        entry.sparse = pax.take_joined_map(joined)
+    if entry.size > _LONGEST:
         raise WireError("a sparse file is longer than a file can be")
