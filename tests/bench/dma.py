@@ -27,7 +27,7 @@ from protocol.ndmp.notify import NotifyDataHaltedPost, NotifyMoverHaltedPost, No
 from tests.peers.ndmjob import Agent
 
 WHOLE_STREAM = 2**64 - 1
-PATIENCE = 300.0  # seconds that a job may take
+PATIENCE = 120.0  # seconds that a job may take
 
 
 class JobFailed(RuntimeError):
