@@ -18,11 +18,13 @@ from pathlib import Path
 from ndmpd.san.errors import SanError
 from ndmpd.san.locks import SharedFile
 
-_HEAD = struct.Struct(">4sIQII")
+_HEAD = struct.Struct(">4sQI")
+_CHECKSUM = 4
+_OVERHEAD = _HEAD.size + _CHECKSUM
 _MAGIC = b"nSan"
 SLOT = 256 * 1024
 _AT_ONCE = 4096
-MAX_STATE = SLOT - _HEAD.size
+MAX_STATE = SLOT - _OVERHEAD
 
 
 class StateFile:
@@ -62,28 +64,32 @@ class StateFile:
         return None
 
     def _sequence_of(self, head: bytes) -> int:
-        if len(head) < _HEAD.size or head[:4] != _MAGIC:
+        if len(head) < _OVERHEAD or head[:4] != _MAGIC:
             return 0
-        return int(_HEAD.unpack_from(head)[2])
+        return int(_HEAD.unpack_from(head)[1])
 
     def _payload_of(self, head: bytes, slot: int) -> bytes | None:
         if not self._sequence_of(head):
             return None
-        _, _, sequence, length, checksum = _HEAD.unpack_from(head)
+        length = _HEAD.unpack_from(head)[2]
         if length > MAX_STATE:
             return None
-        data = head[_HEAD.size:_HEAD.size + length]
+        data = head[_OVERHEAD:_OVERHEAD + length]
         if len(data) < length:
             data += os.pread(self.file.fd, length - len(data), slot * SLOT + len(head))
-        return data if zlib.crc32(data, sequence & 0xFFFFFFFF) == checksum else None
+        return data if _sum(head[:_HEAD.size], data) == head[_HEAD.size:_OVERHEAD] else None
 
     def store(self, payload: bytes) -> None:
         """Replace the state. Call it after ``load`` and under the same lock."""
         if len(payload) > MAX_STATE:
             raise SanError(f"{self.file.path}: a state of {len(payload)} bytes does not fit {MAX_STATE}")
         sequence, slot = self._sequence + 1, 1 - self._slot
-        head = _HEAD.pack(_MAGIC, 0, sequence, len(payload), zlib.crc32(payload, sequence & 0xFFFFFFFF))
-        os.pwrite(self.file.fd, head + payload, slot * SLOT)
+        head = _HEAD.pack(_MAGIC, sequence, len(payload))
+        os.pwrite(self.file.fd, head + _sum(head, payload) + payload, slot * SLOT)
         if self._durable:
             os.fdatasync(self.file.fd)
         self._sequence, self._slot, self._payload = sequence, slot, payload
+
+
+def _sum(head: bytes, payload: bytes) -> bytes:
+    return zlib.crc32(payload, zlib.crc32(head)).to_bytes(_CHECKSUM, "big")

@@ -75,10 +75,10 @@ class TapeDrive(Unit):
         self._medium_changes = 0
 
     def close(self) -> None:
-        self._drop_medium()
+        self.forget()
         super().close()
 
-    def _drop_medium(self) -> None:
+    def forget(self) -> None:
         if self._medium is not None:
             self._medium.close()
             self._medium = None
@@ -97,7 +97,7 @@ class TapeDrive(Unit):
             self._take_in(element.cartridge)
 
     def _take_in(self, cartridge: str | None) -> None:
-        self._drop_medium()
+        self.forget()
         self.state.place = 0
         self.state.loaded = cartridge is not None
         if cartridge is not None:
@@ -136,7 +136,7 @@ class TapeDrive(Unit):
                 return
             medium.flush()
             medium.compact()
-            self._drop_medium()
+            self.forget()
 
     @property
     def medium(self) -> Medium:
@@ -147,7 +147,7 @@ class TapeDrive(Unit):
             if self._medium is not None and self._medium_changes == self.state.changes:
                 self._medium.refresh()
                 return self._medium
-            self._drop_medium()
+            self.forget()
             cartridge = self.cartridge
             if cartridge is None:
                 raise not_ready()

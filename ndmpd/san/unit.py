@@ -82,11 +82,7 @@ class Unit:
     def execute(self, nexus: str, command: Command) -> Result:
         """Carry out a command of ``nexus``. UnitBusy where the unit stays locked for ``command.timeout``."""
         with self.exclusive(command.timeout):
-            try:
-                return self._answer(nexus, command)
-            except Exception:
-                self._known = -1
-                raise
+            return self._answer(nexus, command)
 
     @contextmanager
     def exclusive(self, timeout: float) -> Iterator[None]:
@@ -96,6 +92,11 @@ class Unit:
             self._load()
             yield
             self._store()
+        except BaseException:
+            # What was begun is not stored, so it must not be remembered either.
+            self._known = -1
+            self.forget()
+            raise
         finally:
             self._file.file.unlock()
 
@@ -138,6 +139,9 @@ class Unit:
     def failure(self, error: Exception) -> Sense:
         """What an error of the store behind the unit is to an initiator."""
         return Sense(SenseKey.HARDWARE_ERROR, Asc.INTERNAL_FAILURE)
+
+    def forget(self) -> None:
+        """Called when a command broke off in the middle: drop what is known of files besides the state."""
 
     def refresh(self) -> None:
         """Called before each command: take in what has changed outside the unit's own state."""

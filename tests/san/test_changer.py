@@ -41,8 +41,8 @@ def test_elements_are_chosen_by_type_first_address_and_number(changer: Host) -> 
     assert set(status(changer, ElementType.DATA_TRANSFER)) == {DRIVE0, DRIVE1}
     assert set(status(changer, ElementType.STORAGE, SLOT0 + 2, 2)) == {SLOT0 + 2, SLOT0 + 3}
     assert refused(changer.send(scsi.READ_ELEMENT_STATUS.put(type=5, elements=1, allocation=99), room=99))
-    assert refused(changer.send(scsi.READ_ELEMENT_STATUS.put(first=0xFFFF, elements=1, allocation=99), room=99),
-                   Asc.INVALID_ELEMENT_ADDRESS)
+    beyond = scsi.READ_ELEMENT_STATUS.put(first=0xFFFF, elements=1, allocation=99)
+    assert refused(changer.send(beyond, room=99), Asc.INVALID_ELEMENT_ADDRESS)
 
 
 def test_dvcid_names_the_drive_as_the_drive_does(changer: Host, tape: TapeHost) -> None:
@@ -63,7 +63,8 @@ def test_a_cartridge_goes_home_out_of_a_loaded_drive_and_back(changer: Host, tap
     assert move(changer, DRIVE0, SLOT0).good
     assert tape.send(scsi.TEST_UNIT_READY.put()).is_check(SenseKey.NOT_READY, Asc.MEDIUM_NOT_PRESENT)
     assert move(changer, SLOT0, DRIVE0).good
-    assert tape.send(scsi.TEST_UNIT_READY.put()).is_check(SenseKey.UNIT_ATTENTION, Asc.MEDIUM_MAY_HAVE_CHANGED)
+    outcome = tape.send(scsi.TEST_UNIT_READY.put())
+    assert outcome.is_check(SenseKey.UNIT_ATTENTION, Asc.MEDIUM_MAY_HAVE_CHANGED)
     assert tape.position() == (0, 0)
     assert tape.read(4).data == b"kept"
     assert status(changer)[DRIVE0].source == SLOT0
@@ -88,7 +89,8 @@ def test_a_move_into_a_full_or_from_an_empty_element_changes_nothing(changer: Ho
     assert status(changer) == before
 
 
-@pytest.mark.parametrize(("source", "destination"), [(0x99, SLOT0), (DRIVE0, 0x2000), (1, SLOT0), (DRIVE0, 1)])
+@pytest.mark.parametrize(("source", "destination"), [
+    (0x99, SLOT0), (DRIVE0, 0x2000), (1, SLOT0), (DRIVE0, 1)])
 def test_a_move_needs_addresses_that_hold_cartridges(changer: Host, source: int, destination: int) -> None:
     outcome = move(changer, source, destination)
     assert refused(outcome, Asc.INVALID_ELEMENT_ADDRESS)
@@ -165,7 +167,7 @@ def test_a_cartridge_put_into_a_mail_slot_is_announced(san: San, changer: Host) 
 def test_positioning_and_taking_stock_check_their_addresses(changer: Host) -> None:
     assert changer.send(scsi.INITIALIZE_ELEMENT_STATUS.put()).good
     assert changer.send(scsi.INITIALIZE_ELEMENT_STATUS_WITH_RANGE.put(range=1, first=SLOT0, elements=2)).good
-    assert refused(changer.send(scsi.INITIALIZE_ELEMENT_STATUS_WITH_RANGE.put(range=1, first=0x77, elements=2)),
-                   Asc.INVALID_ELEMENT_ADDRESS)
+    nowhere = scsi.INITIALIZE_ELEMENT_STATUS_WITH_RANGE.put(range=1, first=0x77, elements=2)
+    assert refused(changer.send(nowhere), Asc.INVALID_ELEMENT_ADDRESS)
     assert changer.send(scsi.POSITION_TO_ELEMENT.put(destination=SLOT0)).good
     assert refused(changer.send(scsi.POSITION_TO_ELEMENT.put(destination=0x77)), Asc.INVALID_ELEMENT_ADDRESS)

@@ -110,8 +110,9 @@ def test_a_reserved_unit_answers_others_only_what_harms_nobody(san: San, tape: T
     for cdb in (scsi.TEST_UNIT_READY.put(), scsi.INQUIRY.put(), scsi.REQUEST_SENSE.put(),
                 scsi.REPORT_LUNS.put(), scsi.RELEASE_6.put()):
         assert other.send(cdb).good
-    for outcome in (other.rewind(), other.write(b"x"), other.read(1), other.mark(), other.set_block_length(1),
-                    other.send(scsi.RESERVE_6.put()), other.send(scsi.MODE_SENSE_6.put(allocation=9), room=9)):
+    for outcome in (other.rewind(), other.write(b"x"), other.read(1), other.mark(),
+                    other.set_block_length(1), other.send(scsi.RESERVE_6.put()),
+                    other.send(scsi.MODE_SENSE_6.put(allocation=9), room=9)):
         assert outcome.status == Status.RESERVATION_CONFLICT
     assert tape.write(b"mine").good
     assert tape.send(scsi.RELEASE_6.put()).good
@@ -183,7 +184,8 @@ def test_both_forms_of_mode_sense_tell_the_same(san: San, unit: str) -> None:
     assert short[0] == len(short) - 1 and int.from_bytes(long[:2], "big") == len(long) - 2
     for page in ModeParameters.take_6(short).pages:
         for control in (1, 2):
-            data = host.send(scsi.MODE_SENSE_6.put(page=page.page, control=control, allocation=255), room=255).data
+            cdb = scsi.MODE_SENSE_6.put(page=page.page, control=control, allocation=255)
+            data = host.send(cdb, room=255).data
             assert [one.page for one in ModeParameters.take_6(data).pages] == [page.page]
     saved = host.send(scsi.MODE_SENSE_6.put(page=0x3F, control=3, allocation=255), room=255)
     assert refused(saved, Asc.SAVING_NOT_SUPPORTED)
@@ -191,7 +193,8 @@ def test_both_forms_of_mode_sense_tell_the_same(san: San, unit: str) -> None:
 
 
 def select(host: Host, data: bytes, *, sp: int = 0, length: int | None = None) -> Outcome:
-    return host.send(scsi.MODE_SELECT_6.put(pf=1, sp=sp, length=len(data) if length is None else length), data)
+    size = len(data) if length is None else length
+    return host.send(scsi.MODE_SELECT_6.put(pf=1, sp=sp, length=size), data)
 
 
 def test_mode_select_takes_back_what_mode_sense_gave(tape: TapeHost) -> None:
@@ -225,7 +228,8 @@ def test_the_block_length_and_buffered_mode_are_kept(tape: TapeHost) -> None:
 
 
 @pytest.mark.parametrize(("unit", "pages"), [
-    ("tape0", {LogPage.WRITE_ERRORS, LogPage.READ_ERRORS, LogPage.SEQUENTIAL_ACCESS, LogPage.TAPE_ALERT, 0x31}),
+    ("tape0", {LogPage.WRITE_ERRORS, LogPage.READ_ERRORS, LogPage.SEQUENTIAL_ACCESS, LogPage.TAPE_ALERT,
+               0x31}),
     ("mc0", {LogPage.TAPE_ALERT})])
 def test_every_log_page_listed_is_there(san: San, unit: str, pages: set[int]) -> None:
     host = Host(san, unit)

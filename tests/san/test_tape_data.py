@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ndmpd.pieces import FileExtent, Inline, OpenFile, Zeros
 from ndmpd.san import Flush, San, create
 from ndmpd.san.commands import WRITE_FILEMARKS_16
+from ndmpd.san.library import Library
 from ndmpd.san.medium import CartridgeFacts, early_warning_zone
 from ndmpd.san.tape_data import records_that_fit
 from protocol.scsi import command as scsi
@@ -41,11 +43,10 @@ def test_a_fixed_batch_makes_the_records_that_single_writes_make(tape: TapeHost)
 def test_a_batch_is_made_of_inline_bytes_zeros_and_file_extents(tape: TapeHost, tmp_path: Path) -> None:
     path = tmp_path / "source"
     path.write_bytes(b"abcdefgh" * 64)
-    with open(path, "rb") as source:
-        import os
-        extent = FileExtent(OpenFile(os.dup(source.fileno()), "source"), 8, 488)
+    extent = FileExtent(OpenFile(os.open(path, os.O_RDONLY), "source"), 8, 488)
     tape.set_block_length(256)
-    assert tape.send(scsi.WRITE_6_TAPE.put(fixed=1, length=2), [Inline(b"0123456789ab"), Zeros(12), extent]).good
+    pieces = [Inline(b"0123456789ab"), Zeros(12), extent]
+    assert tape.send(scsi.WRITE_6_TAPE.put(fixed=1, length=2), pieces).good
     tape.rewind()
     assert tape.read_fixed(2, 256).data == b"0123456789ab" + bytes(12) + b"abcdefgh" * 61
 
@@ -280,7 +281,6 @@ def test_a_protected_cartridge_is_read_and_not_written(tmp_path: Path) -> None:
     san = create(tmp_path, cartridges=1, drives=1, capacity=MIB, flush=Flush.DATA)
     host = TapeHost(san, "tape0")
     host.write(b"kept")
-    from ndmpd.san.library import Library
     library = Library(san)
     with library.locked():
         library.open_medium("E01001L8").change(protected=True)

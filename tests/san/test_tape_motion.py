@@ -15,7 +15,7 @@ from tests.san.conftest import MIB, Host, Outcome, TapeHost, refused
 
 @pytest.fixture
 def recorded(tape: TapeHost) -> TapeHost:
-    """Objects 0-2 records, 3 a filemark, 4-5 records, 6 and 7 filemarks, 8 a record; at beginning of medium."""
+    """Objects 0-2 records, 3 a filemark, 4-5 records, 6 and 7 filemarks, 8 a record. Rewound."""
     for piece in ("aaa", "|", "bb", "||", "c"):
         for letter in piece:
             assert (tape.mark() if letter == "|" else tape.write(letter.encode())).good
@@ -136,7 +136,8 @@ def test_the_three_forms_of_read_position_agree(recorded: TapeHost) -> None:
     short = ShortPosition.take(recorded.send(scsi.READ_POSITION.put(), room=20).data)
     assert (short.first, short.last, short.bop, short.eop) == (7, 7, False, False)
     assert recorded.position() == (7, 2)
-    extended = recorded.send(scsi.READ_POSITION.put(action=PositionForm.EXTENDED, allocation=32), room=32).data
+    cdb = scsi.READ_POSITION.put(action=PositionForm.EXTENDED, allocation=32)
+    extended = recorded.send(cdb, room=32).data
     assert len(extended) == 32
     assert extended[2:4] == b"\0\x1c"
     assert int.from_bytes(extended[8:16], "big") == int.from_bytes(extended[16:24], "big") == 7
@@ -163,7 +164,8 @@ def test_an_unloaded_cartridge_must_be_loaded_again(tape: TapeHost, san: San) ->
     assert tape.send(scsi.LOAD_UNLOAD.put(load=1)).good
     assert tape.read(4).data == b"kept"
     # The host that loaded it knows; the others are told.
-    assert other.send(scsi.TEST_UNIT_READY.put()).is_check(SenseKey.UNIT_ATTENTION, Asc.MEDIUM_MAY_HAVE_CHANGED)
+    outcome = other.send(scsi.TEST_UNIT_READY.put())
+    assert outcome.is_check(SenseKey.UNIT_ATTENTION, Asc.MEDIUM_MAY_HAVE_CHANGED)
 
 
 def test_loading_a_loaded_cartridge_rewinds_it(recorded: TapeHost) -> None:
