@@ -55,8 +55,8 @@ class TapeUnit(Unit):
     """The state of a drive. ``position`` and the rest are what the drive said last, counted on since.
 
     ``block_length``: of the current mode, 0 for variable, None where not known. ``unmarked``: the last thing
-    done was to write records, so that a filemark is still owed. ``early_warning``: the last write met the zone
-    before the end of the tape, and the tape has not moved since. ``written``: bytes written since ``open``.
+    done was to write records, so that a filemark is still owed. ``early_warning``: the last write met the
+    zone before the end of the tape, and the tape has not moved since. ``written``: bytes since ``open``.
     """
 
     def __init__(self, transport: Transport, name: str) -> None:

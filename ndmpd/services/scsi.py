@@ -53,7 +53,7 @@ def execute_cdb(transport: Transport, request: ExecuteCdbRequest, reply: type[Ex
 
     NO_ERR says that the device answered; what it answered is in ``status`` and ``ext_sense``.
     """
-    both = ScsiDataDir.DATA_IN | ScsiDataDir.DATA_OUT
+    both = int(ScsiDataDir.DATA_IN | ScsiDataDir.DATA_OUT)
     flags = int(request.flags)
     if not 1 <= len(request.cdb) <= MAX_CDB or flags & ~both or flags == both:
         return reply(error=Error.ILLEGAL_ARGS)

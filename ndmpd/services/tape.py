@@ -10,7 +10,8 @@ Where the draft and the clients in the field disagree:
   only while the tape still stands behind the records that owe it: later it would cut off what follows.
 - A read at the end of the data is EOM in version 4, EOF in version 3. A filemark met by a read, FSR or BSR is
   crossed in version 3; in version 4 the tape stays on the side it came from.
-- After a version 4 read met a filemark, clients expect the block number to be unknown.
+- Before a filemark that a read met, or that was crossed backwards, clients expect the block number to be
+  unknown, even where it could be told.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable
 
 from ndmpd.devices.errors import DeviceBusy, DeviceError, PositionLost
 from ndmpd.devices.tape import TapeDrive
-from ndmpd.devices.tape_outcome import Spaced, Stop
+from ndmpd.devices.tape_outcome import Stop
 from ndmpd.devices.tape_position import TapePosition
 from ndmpd.devices.tape_unit import MAX_LENGTH
 from ndmpd.services.outcome import FAILURES, error_of
@@ -87,8 +88,8 @@ class TapeService:
         self._end_pending = False
         """A write met early warning, and no one was told yet (3.4.6)."""
         self._end_told = False
-        self._mark_met: TapePosition | None = None
-        """Version 4: where the last read met a filemark, and still stands before it."""
+        self._before_mark: TapePosition | None = None
+        """Where a read met the next filemark, or a move backwards crossed it; see above."""
         self._media_error = False
         self._close_failed = False
 
@@ -202,7 +203,7 @@ class TapeService:
         if drive is None:
             return TapeGetStateReply(error=Error.DEV_NOT_OPEN)
         position, space, remaining = drive.position, drive.space, drive.remaining
-        block = None if position == self._mark_met else position.block
+        block = None if position == self._before_mark else position.block
         total = space.total if space is not None else None
         flags = TapeFlags.NOREWIND
         if drive.write_protected:
@@ -241,7 +242,7 @@ class TapeService:
         if self._end_pending:
             self.end_told()
             return TapeWriteReply(error=Error.EOM)
-        self._mark_met = None
+        self._before_mark = None
         written = drive.write(request.data_out)
         if written.end_of_medium:
             return TapeWriteReply(error=Error.IO)
@@ -256,11 +257,11 @@ class TapeService:
         before = drive.position
         # No record is longer than the drive can write, whatever the DMA has room for.
         record = drive.read(min(request.count, drive.limits.longest or MAX_LENGTH))
-        self._mark_met = None
+        self._before_mark = None
         if record.stop is Stop.FILEMARK:
             if self.version >= Version.V4:
                 drive.uncross(before, backwards=True)
-                self._mark_met = drive.position
+                self._before_mark = drive.position
             return TapeReadReply(error=Error.EOF)
         if record.stop is not None:
             return TapeReadReply(error=Error.EOM if self.version >= Version.V4 else Error.EOF)
@@ -289,13 +290,16 @@ class TapeService:
 
     def _moved(self) -> None:
         self._end_pending = self._end_told = False
-        self._mark_met = None
+        self._before_mark = None
 
     def _filemarks(self, drive: TapeDrive, count: int) -> int:
         """FSF, and with a negative count BSF; returns what is left of the count."""
         self._mark_if_owed(drive)
         self._moved()
-        return abs(count) - drive.space_filemarks(count).done
+        spaced = drive.space_filemarks(count)
+        if count < 0 and spaced.stop is None:
+            self._before_mark = drive.position
+        return abs(count) - spaced.done
 
     def _back_filemarks(self, drive: TapeDrive, count: int) -> int:
         return self._filemarks(drive, -count)
@@ -304,9 +308,12 @@ class TapeService:
         """FSR, and with a negative count BSR."""
         before = drive.position
         self._moved()
-        spaced: Spaced = drive.space_records(count)
-        if spaced.stop is Stop.FILEMARK and self.version >= Version.V4:
-            drive.uncross(before.records(spaced.done if count > 0 else -spaced.done), backwards=count > 0)
+        spaced = drive.space_records(count)
+        if spaced.stop is Stop.FILEMARK:
+            if self.version >= Version.V4:
+                drive.uncross(before.records(spaced.done if count > 0 else -spaced.done), backwards=count > 0)
+            elif count < 0:
+                self._before_mark = drive.position
         return abs(count) - spaced.done
 
     def _back_records(self, drive: TapeDrive, count: int) -> int:
@@ -321,7 +328,7 @@ class TapeService:
     def _write_filemarks(self, drive: TapeDrive, count: int) -> int | TapeMtioReply:
         if self.open_mode is TapeOpenMode.READ:
             return TapeMtioReply(error=Error.PERMISSION, resid_count=count)
-        self._mark_met = None
+        self._before_mark = None
         written = drive.write_filemarks(count)
         if written.end_of_medium:
             return TapeMtioReply(error=Error.IO, resid_count=count - written.records)

@@ -27,7 +27,7 @@ NO_MEDIUM = check(SenseKey.NOT_READY, Asc.MEDIUM_NOT_PRESENT)
 
 @dataclass
 class ScriptedDrive:
-    """Answers the questions about its state by itself, and all else by ``script``: opcode -> results in order.
+    """Answers questions about its state by itself, and all else by ``script``: opcode -> results in order.
 
     A command that the script has nothing (more) for gets GOOD. ``sent`` lists the opcodes in order. Without
     ``tells_position`` READ POSITION is refused; ``forms`` are those known. ``data`` is what READ delivers.
@@ -39,7 +39,7 @@ class ScriptedDrive:
     block_length: int = 0
     protected: bool = False
     forms: tuple[PositionForm, ...] = (PositionForm.LONG, PositionForm.SHORT)
-    limits: BlockLimits = BlockLimits(1, 0x800000)
+    limits: BlockLimits = field(default_factory=lambda: BlockLimits(1, 0x800000))
     data: bytes = b""
     sent: list[int] = field(default_factory=list)
     cdbs: list[bytes] = field(default_factory=list)

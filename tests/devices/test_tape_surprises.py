@@ -176,7 +176,8 @@ def test_accounts_that_contradict_each_other_lose_the_position(left, now):
 
 def test_volume_overflow_takes_no_record():
     drive = opened(script := ScriptedDrive(number=4, file=0))
-    script.script[Opcode.WRITE_6] = [check(SenseKey.VOLUME_OVERFLOW, Asc.END_OF_MEDIUM, eom=True, information=1)]
+    full = check(SenseKey.VOLUME_OVERFLOW, Asc.END_OF_MEDIUM, eom=True, information=1)
+    script.script[Opcode.WRITE_6] = [full]
     assert drive.write(b"x") == Written(0, end_of_medium=True)
     assert drive.position == TapePosition(0, 4, 4)
 
