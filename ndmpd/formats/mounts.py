@@ -19,6 +19,8 @@ from ndmpd.ports import Transport
 from protocol.errors import WireError
 from protocol.scsi.spc import UNIT, Designator, Vpd, VpdPage
 
+_PROC = Path("/proc")
+_SYS = Path("/sys")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -32,11 +34,36 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class Mounted:
+    """A line of mountinfo. ``number``: "major:minor". ``writable``: the file system itself, not only this
+    mount.
+    """
+
+    number: str
+    point: str
+    type: str
+    source: str
+    writable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """What a disk is known by: ``file``, the open file or block device behind it, and its designators."""
 
     file: os.stat_result | None = None
     designators: tuple[Designator, ...] = ()
+
+
+def mounted(proc: Path = _PROC) -> Iterator[Mounted]:
+    """What is mounted where this process looks, in the order of mounting."""
+    for line in _lines(proc / "self" / "mountinfo"):
+        before, _, after = line.partition(" - ")
+        fields, source = before.split(" "), after.split(" ")
+        if len(fields) >= 6 and len(source) >= 3:
+            # The superblock's own options: behind a read-only bind mount a file system may well be
+            # read-write.
+            yield Mounted(fields[2], _unescaped(fields[4]), source[0], _unescaped(source[1]),
+                          "rw" in source[2].split(","))
 
 
 def identity_of(transport: Transport, designators: tuple[Designator, ...]) -> Identity:
@@ -45,7 +72,7 @@ def identity_of(transport: Transport, designators: tuple[Designator, ...]) -> Id
     return Identity(None if backing is None else os.fstat(backing.file.fd), designators)
 
 
-def uses(disk: Identity, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> list[Use]:
+def uses(disk: Identity, proc: Path = _PROC, sys: Path = _SYS) -> list[Use]:
     """Everywhere ``disk`` is in use."""
     numbers: dict[str, str] = {}
     for device in _devices(disk, sys):
@@ -104,18 +131,11 @@ def _collect(device: Path, sys: Path, numbers: dict[str, str]) -> None:
 
 def _mounts(numbers: dict[str, str], proc: Path) -> Iterator[Use]:
     names = set(numbers.values())
-    for line in _lines(proc / "self" / "mountinfo"):
-        before, _, after = line.partition(" - ")
-        fields, source = before.split(" "), after.split(" ")
-        if len(fields) < 6 or len(source) < 3:
-            continue
+    for mount in mounted(proc):
         # btrfs shows a number of its own, so the source counts as well.
-        kernel_name = os.path.basename(os.path.realpath(_unescaped(source[1])))
-        if fields[2] in numbers or (source[1].startswith("/dev/") and kernel_name in names):
-            # The superblock's own options: a file system mounted read-write stays so behind a read-only bind
-            # mount.
-            writable = "rw" in source[2].split(",")
-            yield Use(numbers.get(fields[2], kernel_name), _unescaped(fields[4]), writable)
+        kernel_name = os.path.basename(os.path.realpath(mount.source))
+        if mount.number in numbers or (mount.source.startswith("/dev/") and kernel_name in names):
+            yield Use(numbers.get(mount.number, kernel_name), mount.point, mount.writable)
 
 
 def _swaps(numbers: dict[str, str], proc: Path) -> Iterator[Use]:
