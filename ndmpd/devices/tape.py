@@ -12,7 +12,7 @@ from dataclasses import replace
 from ndmpd.devices.errors import DeviceError, PositionLost
 from ndmpd.devices.tape_motion import TapeMotion
 from ndmpd.devices.tape_outcome import ReadOutcome, Record, Stop, Written
-from ndmpd.devices.tape_position import UNKNOWN, TapePosition
+from ndmpd.devices.tape_position import TapePosition
 from ndmpd.devices.tape_unit import MAX_LENGTH, SUCCESS
 from ndmpd.devices.unit import LONG, Answer
 from ndmpd.pieces import Inline, Piece, split
@@ -111,11 +111,7 @@ class TapeDrive(TapeMotion):
 
     def _confirmed(self, before: TapePosition, claimed: int | None, count: int) -> int:
         """How many objects were written since ``before``, by READ POSITION; the drive's claim must agree."""
-        believed = self.position
-        self.position = UNKNOWN
-        self.find_position()
-        now = self.position.object
-        self.position = believed
+        _, now = self.read_position()
         measured = None if now is None or before.object is None else now - before.object
         if measured is None:
             measured = claimed
@@ -237,9 +233,7 @@ class TapeDrive(TapeMotion):
 
     def _measured_read(self, before: TapePosition, count: int, stop: Stop) -> int:
         """Records read, by READ POSITION: for drives that give no INFORMATION."""
-        self.position = UNKNOWN
-        self.find_position()
-        now = self.position.object
+        _, now = self.read_position()
         crossed = stop in (Stop.FILEMARK, Stop.WRONG_LENGTH)
         if now is None or before.object is None or not 0 <= now - before.object - crossed <= count:
             raise PositionLost(f"{self.name} does not say how many of {count} records it read; "

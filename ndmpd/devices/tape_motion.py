@@ -96,11 +96,8 @@ class TapeMotion(TapeUnit):
 
     def _measured_space(self, before: TapePosition, code: SpaceCode, stop: Stop) -> int:
         """How many were spaced over, by READ POSITION: for drives that give no INFORMATION."""
-        self.position = UNKNOWN
-        self.find_position()
-        then, now = before.object, self.position.object
-        if code is SpaceCode.FILEMARKS:
-            then, now = before.file, self.position.file
+        file, number = self.read_position()
+        then, now = (before.file, file) if code is SpaceCode.FILEMARKS else (before.object, number)
         if then is None or now is None:
             raise PositionLost(f"{self.name} does not say how far it spaced; position the tape anew")
         return abs(now - then) - (code is SpaceCode.BLOCKS and stop is Stop.FILEMARK)
@@ -138,12 +135,11 @@ class TapeMotion(TapeUnit):
 
     def _jumped(self, before: TapePosition) -> None:
         """The position is anywhere: ask, and count the block number on where the file is the same."""
-        self.position = UNKNOWN
-        self.find_position()
-        now = self.position
-        if now.file is not None and now.file == before.file and now.block is None \
-                and None not in (before.block, before.object, now.object):
-            self.position = before.records((now.object or 0) - (before.object or 0))
+        now = UNKNOWN.known_as(*self.read_position())
+        same_file = now.file is not None and now.file == before.file
+        if same_file and now.object is not None and before.object is not None and before.block is not None:
+            now = before.records(now.object - before.object)
+        self.position = now
 
     def load(self) -> None:
         self._moving()

@@ -144,7 +144,11 @@ class TapeUnit(Unit):
         self.block_length = mode.descriptors[0].length if mode.descriptors else None
 
     def find_position(self) -> None:
-        """READ POSITION, and correct ``position`` by it. A drive that cannot tell leaves it as counted."""
+        """Correct ``position`` by READ POSITION. A drive that cannot tell leaves it as counted."""
+        self.position = self.position.known_as(*self.read_position())
+
+    def read_position(self) -> tuple[int | None, int | None]:
+        """READ POSITION: file and object number, as far as the drive can tell."""
         for form in tuple(self._forms):
             cdb = command.READ_POSITION.put(action=form)
             try:
@@ -156,10 +160,9 @@ class TapeUnit(Unit):
                 continue
             if form is PositionForm.LONG:
                 long = LongPosition.take(data)
-                self.position = self.position.known_as(long.file, long.object)
-            else:
-                self.position = self.position.known_as(None, ShortPosition.take(data).first)
-            return
+                return long.file, long.object
+            return None, ShortPosition.take(data).first
+        return None, None
 
     def find_space(self) -> None:
         """Ask how much the cartridge holds, where the drive can tell (READ ATTRIBUTE)."""
