@@ -20,10 +20,10 @@ from ndmpd.formats.image_disk import (
     OpenDisk,
     in_use,
     opened,
-    refuse_source_in_use,
     refuse_target_in_use,
     survey,
     write_zeros,
+    written_to,
 )
 from ndmpd.formats.image_map import ImageMap
 from ndmpd.formats.job import Job, Selection
@@ -80,7 +80,7 @@ class Image:
         if job.operation == DataOperation.BACKUP:
             export, disk_name = _source(job)
             with opened(job, self._open_disk, disk_name) as (transport, disk):
-                refuse_source_in_use(export, in_use(transport, disk))
+                _refuse_source(export, transport, disk)
         elif job.operation == DataOperation.RECOVER and _wanted(job):
             export, disk_name = _target(job)
             with opened(job, self._open_disk, disk_name) as (transport, disk):
@@ -95,7 +95,7 @@ class Image:
             job.report.variable("LEVEL", "0")
         job.report.variable("PATHNAME_SEPARATOR", "/")
         with opened(job, self._open_disk, disk_name) as (transport, disk):
-            refuse_source_in_use(export, in_use(transport, disk))
+            _refuse_source(export, transport, disk)
             capacity = disk.capacity
             found = survey(disk, gap)
             data, zeros = found.map.counts()
@@ -109,7 +109,10 @@ class Image:
             yield from _pieces(header, found.map, disk_name)
             # Mounted since the start, it may have changed under the copy, and nothing in the stream would
             # show it.
-            refuse_source_in_use(export, in_use(transport, disk))
+            use = written_to(in_use(transport, disk))
+            if use:
+                raise SourceError(f"{export} was mounted while it was read, so the image is worthless: it is "
+                                  f"{use}")
             yield Inline(End(found.map.data_end(header.block_length), data, header.map_sum).put())
 
     def fault(self, job: Job, fault: SourceFault) -> None:
@@ -202,6 +205,13 @@ def _target(job: Job) -> tuple[str, str]:
         raise JobRefused("the selections name several disks, and the stream can be read once only: "
                          + ", ".join(sorted(export for export, _ in found)))
     return found.pop()
+
+
+def _refuse_source(export: str, transport: Transport, disk: BlockDisk) -> None:
+    """JobRefused where an image would be of many moments at once."""
+    use = written_to(in_use(transport, disk))
+    if use:
+        raise JobRefused(f"{export} is {use}: an image of it would be of many moments at once")
 
 
 def _refuse_target(export: str, transport: Transport, disk: BlockDisk) -> None:

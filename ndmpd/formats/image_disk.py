@@ -174,13 +174,13 @@ def in_use(transport: Transport, disk: BlockDisk) -> list[Use]:
     return uses(identity_of(transport, disk.designators()))
 
 
-def refuse_source_in_use(name: str, found: list[Use]) -> None:
-    """JobRefused where the disk could change while it is read."""
+def written_to(found: list[Use]) -> str:
+    """Where the disk can change while it is read, and what to do about it; "" where it cannot."""
     for use in found:
         if use.writable:
             how = "turn it off" if use.place == "swap" else "unmount it, or remount it read-only"
-            raise JobRefused(f"{name} is in use read-write on this machine ({use.device} at {use.place}); "
-                             f"{how}: an image of it would be of many moments at once")
+            return f"in use read-write on this machine ({use.device} at {use.place}); {how}"
+    return ""
 
 
 def refuse_target_in_use(name: str, found: list[Use]) -> None:

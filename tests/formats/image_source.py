@@ -211,7 +211,7 @@ def everything(disk: str) -> Selection:
     return Selection("/", f"/vol/{disk}/", "/")
 
 
-def make_ext(path: Path, size: str, *options: str, files: int = 60) -> None:
+def make_ext(path: Path, size: str, *options: str, files: int = 60, kind: str = "ext4") -> None:
     """A file system of ``size`` made by mke2fs: files of many sizes, some removed again, so that there are
     gaps.
     """
@@ -221,7 +221,7 @@ def make_ext(path: Path, size: str, *options: str, files: int = 60) -> None:
             folder.mkdir(exist_ok=True)
             (folder / f"f{number}").write_bytes(bytes([number + 1]) * (number * 3001 % 240_000))
         subprocess.run(["truncate", "-s", size, path], check=True)
-        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, *options, path], check=True,
+        subprocess.run(["mke2fs", "-q", "-F", "-t", kind, "-d", tree, *options, path], check=True,
                        timeout=100)
     removals = "".join(f"rm d{number % 7}/f{number}\n" for number in range(0, files, 3))
     subprocess.run(["debugfs", "-w", "-f", "-", path], input=removals.encode(), check=True, timeout=100,
