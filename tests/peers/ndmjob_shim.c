@@ -1,7 +1,7 @@
 /*
- * Two corrections to the ndmjob client of Amanda 3.5 on Debian, loaded with LD_PRELOAD. Without them `-o test-tape`
- * fails against every server there is, its own included. Nothing else of the client is touched: every step of its
- * tests, and every verdict, stays its own.
+ * Three corrections to the ndmjob client of Amanda 3.5 on Debian, loaded with LD_PRELOAD. Without each of them
+ * `-o test-tape` fails against every server there is, its own included. Nothing else of the client is touched: every
+ * step of its tests, and every verdict, stays its own.
  *
  * 1. A TAPE_WRITE of zero bytes (T-BW step 6) is never sent: the client takes the NULL that GLib's g_malloc(0)
  *    returns for "out of memory". Here g_malloc(0) returns a block.
@@ -12,6 +12,11 @@
  *    and put the larger part in front), and is recognised by what follows it: the MOVZX of the expected value
  *    (`& 0xff`) and a CMP. Any count of matches but one ends the program with status 99, rather than
  *    running a client that is only half understood. Where char is unsigned there is nothing to correct.
+ *
+ * 3. T-WRITE, T-READ and T-MTIO make the content of a record afresh to compare it with what was read, by way of a
+ *    struct whose four bytes of padding are never set: they hold what was on the stack, which is not the same in the
+ *    writing and in the reading step (the first record to show it is record 1 of file 2). Here the same pattern is
+ *    made with zeros for padding.
  */
 
 #define _GNU_SOURCE
@@ -20,6 +25,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -30,6 +36,22 @@ void *g_malloc(size_t size)
     if (block == NULL)
         abort(); /* as GLib does */
     return block;
+}
+
+/*
+ * Groups of 16 bytes: tape file number, number of the group (16 bits each), padding, record number (64 bits), in the
+ * machine's byte order; the last group is cut to fit.
+ */
+void ndmca_test_fill_data(char *record, int size, int record_number, int file_number)
+{
+    struct {
+        uint16_t file, group;
+        uint32_t padding;
+        uint64_t record;
+    } group = {(uint16_t)file_number, 0, 0, (uint64_t)record_number};
+
+    for (int at = 0; at < size; at += (int)sizeof group, group.group++)
+        memcpy(record + at, &group, size - at < (int)sizeof group ? (size_t)(size - at) : sizeof group);
 }
 
 #if CHAR_MIN < 0
