@@ -54,9 +54,9 @@ class _Figures:
     st_uid: int = 0
     st_gid: int = 0
     st_nlink: int = 1
-    st_mtime: float = 0
-    st_atime: float = 0
-    st_ctime: float = 0
+    st_mtime_ns: int = 0
+    st_atime_ns: int = 0
+    st_ctime_ns: int = 0
 
 
 class Image:
