@@ -37,8 +37,8 @@ def create(
     known and empty, disks disk0.. as sparse files. Sizes in bytes; ``early_warning``: the zone before the end
     of a cartridge (see ``early_warning_zone``); ``slots``: as many as cartridges, and eight, unless told.
     """
-    path = Path(state_dir) / "san"
-    path.mkdir(parents=True, exist_ok=True)
+    path = Path(state_dir).absolute() / "san"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = SharedFile(path / "creating", os.O_RDWR | os.O_CREAT)
     lock.lock(_PATIENCE)
     try:

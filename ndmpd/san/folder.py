@@ -55,7 +55,7 @@ class San:
     @classmethod
     def open(cls, san_dir: str | Path) -> San:
         """SanError where the folder holds no embedded SAN."""
-        path = Path(san_dir)
+        path = Path(san_dir).absolute()
         try:
             settings = json.loads((path / SETTINGS).read_bytes())
             units = {name: UnitRecord(name, DeviceType(unit["type"]), unit.get("index", 0))

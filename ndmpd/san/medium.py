@@ -109,6 +109,7 @@ class Medium:
         self._readonly = readonly
         self._data = SharedFile(folder / "data")
         self._journal = SharedFile(folder / "journal")
+        self._inode = 0
         self._header = b""
         self._generation = 0
         self._entries = 0
@@ -129,9 +130,13 @@ class Medium:
 
     def refresh(self) -> None:
         """Take in what others wrote to the journal, and cut off an entry that one of them did not finish."""
-        fd = self._journal.fd
+        found = os.stat(self._journal.path)
+        if found.st_ino != self._inode:
+            # Another process compacted it.
+            self._journal.close()
+            self._inode, self._header = os.fstat(self._journal.fd).st_ino, b""
+        fd, size = self._journal.fd, found.st_size
         header = os.pread(fd, HEADER_SIZE, 0)
-        size = os.fstat(fd).st_size
         end = HEADER_SIZE + self._entries * ENTRY_SIZE
         if header != self._header or size < end:
             self._generation = take_header(header)
@@ -210,8 +215,6 @@ class Medium:
         content = put_header(generation) + b"".join(
             put_entry(entry, number, generation) for number, entry in enumerate(self.map.entries()))
         replace_file(self._journal.path, content)
-        self._journal.close()
-        self._header, self._entries = b"", 0
         self.refresh()
 
     def change(self, **facts: str | bool | int) -> None:

@@ -11,6 +11,9 @@ OVERFLOW.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ndmpd.san.commands import WRITE_FILEMARKS_16
@@ -25,6 +28,8 @@ from protocol.scsi.sense import Sense, SenseKey
 if TYPE_CHECKING:
     from ndmpd.san.tape import TapeDrive
 
+_log = logging.getLogger(__name__)
+
 _INFORMATION_MASK = 0xFFFFFFFF
 
 
@@ -35,6 +40,16 @@ def records_that_fit(facts: CartridgeFacts, used: int, size: int, count: int) ->
         # The first record that brings the tape to early warning is the last.
         room = min(room, -(-(facts.warn_at - used) // size))
     return min(count, room)
+
+
+@contextmanager
+def _failing(drive: TapeDrive, code: int, residue: int) -> Iterator[None]:
+    """The store's errors as MEDIUM ERROR: nothing of the command was done, and the position has not moved."""
+    try:
+        yield
+    except OSError as error:
+        _log.error("%s, cartridge %s: %s", drive.name, drive.cartridge, error)
+        raise CheckCondition(Sense(SenseKey.MEDIUM_ERROR, code, residue)) from error
 
 
 def write_6(drive: TapeDrive, task: Task) -> None:
@@ -51,7 +66,9 @@ def write_6(drive: TapeDrive, task: Task) -> None:
     before = medium.map.used
     number = records_that_fit(medium.facts, before, size, count)
     if number:
-        medium.append(clip(task.command.data_out, number * size), size, number, task.command.faults)
+        pieces = clip(task.command.data_out, number * size)
+        with _failing(drive, Asc.WRITE_ERROR, length):
+            medium.append(pieces, size, number, task.command.faults)
         task.transferred = number * size
         drive.state.written += number * size
         if not drive.state.buffered:
@@ -85,7 +102,8 @@ def _take(drive: TapeDrive, task: Task, medium: Medium, offset: int, length: int
     destinations = task.command.data_in
     if length_of(destinations) != length:
         destinations = clip(destinations, length)
-    task.transferred = medium.read(offset, destinations)
+    with _failing(drive, Asc.UNRECOVERED_READ_ERROR, task.field["length"]):
+        task.transferred = medium.read(offset, destinations)
     drive.state.read += task.transferred
 
 

@@ -108,19 +108,27 @@ def test_a_child_does_not_share_its_parents_lock(san: San) -> None:
         assert drive.cartridge == "E01001L8"
 
 
-def test_a_nexus_ends_with_its_process_and_not_with_a_forked_child(san: San) -> None:
-    nexus = Nexus(san.path)
-    held = _context.Event()
+def test_a_nexus_ends_with_its_process_and_not_with_a_child_of_it(san: San) -> None:
+    ready, over = _context.Event(), _context.Event()
 
-    def child() -> None:
-        held.set()
+    def work() -> None:
+        nexus = Nexus(san.path, "parent")
+        if os.fork() == 0:
+            ready.set()
+            over.wait(PATIENCE)
+            os._exit(0)
         time.sleep(PATIENCE)
-
-    with running(child):
-        assert held.wait(PATIENCE)
-        assert alive(san.path, nexus.id)
         nexus.close()
-        assert not alive(san.path, nexus.id)
+
+    with running(work) as processes:
+        assert ready.wait(PATIENCE)
+        assert alive(san.path, "parent")
+        processes[0].kill()
+        deadline = time.monotonic() + 5
+        while alive(san.path, "parent") and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert not alive(san.path, "parent")
+        over.set()
 
 
 def test_the_reservation_of_a_killed_process_is_broken(san: San, tape: TapeHost) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -297,3 +298,24 @@ def test_an_unbuffered_write_is_flushed_before_it_ends(tape: TapeHost) -> None:
     assert tape.write(b"safe").good
     tape.rewind()
     assert tape.read(4).data == b"safe"
+
+
+@pytest.mark.parametrize("name", ["copy_to_file", "copy_from_file"])
+def test_an_error_of_the_store_is_a_medium_error_and_moves_nothing(
+        tape: TapeHost, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    tape.set_block_length(10)
+    tape.write_fixed(bytes(30), 3)
+    tape.locate(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"ndmpd.san.medium.{name}", fail)
+        if name == "copy_to_file":
+            outcome, code = tape.write_fixed(bytes(40), 4), Asc.WRITE_ERROR
+        else:
+            outcome, code = tape.read_fixed(4, 10), Asc.UNRECOVERED_READ_ERROR
+    assert outcome.is_check(SenseKey.MEDIUM_ERROR, code)
+    assert outcome.sense is not None and outcome.sense.residue == 4 and outcome.transferred == 0
+    assert tape.position() == (1, 0)
+    assert tape.write_fixed(bytes(10), 1).good
