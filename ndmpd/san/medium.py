@@ -46,7 +46,7 @@ from protocol.streams.cartridge import (
 
 _MIB = 1 << 20
 _WORTH_COMPACTING = 4096
-"""With so many journal entries more than runs the journal is written anew when the cartridge is taken out."""
+"""With so many journal entries more than runs the journal is written anew, in and out of a drive."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,7 @@ class TapeDrive(Unit):
             if cartridge is None:
                 raise not_ready()
             self._medium, self._medium_changes = self.library.open_medium(cartridge), self.state.changes
+            self._medium.compact()
             return self._medium
         except (WireError, SanError) as error:
             raise CheckCondition(Sense(SenseKey.MEDIUM_ERROR, Asc.MEDIUM_FORMAT_CORRUPTED)) from error
