@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+import ssl
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -107,14 +108,14 @@ def _ipv4(value: Any) -> ipaddress.IPv4Address:
 
 
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
-Directory = Annotated[Path, BeforeValidator(absolute)]
+AbsolutePath = Annotated[Path, BeforeValidator(absolute)]
 
 
 class Server(_Part):
     """``[server]``. ``data_ports`` and ``data_address`` are for data connections."""
 
     listen: ListenAt = Field(default=f"tcp:{NDMP_PORT}", validate_default=True)
-    state_dir: Directory = Path("/var/lib/ndmpd")
+    state_dir: AbsolutePath = Path("/var/lib/ndmpd")
     max_sessions: int = Field(default=64, ge=1, le=4096)
     data_ports: Ports | None = None
     data_address: Annotated[ipaddress.IPv4Address, BeforeValidator(_ipv4)] | None = None
@@ -125,8 +126,20 @@ class Tls(_Part):
     """``[tls]``: the same protocol inside TLS. ``certificate`` (with its chain) and ``key`` are PEM files."""
 
     listen: ListenAt = Field(default=f"tcp:{NDMPS_PORT}", validate_default=True)
-    certificate: Directory
+    certificate: AbsolutePath
     key: PrivateFile
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        try:
+            # A key with a passphrase would ask the terminal for it; an empty one makes it fail instead.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key, password="")
+        except OSError as error:  # which ssl.SSLError is
+            raise _Mistakes(("certificate", f"{self.certificate} and the key {self.key} cannot be used "
+                                            f"together ({error.strerror or error}); write the PEM file of a "
+                                            "certificate and that of its own key, without a "
+                                            "passphrase")) from None
+        return self
 
 
 class San(_Part):
@@ -139,7 +152,7 @@ class User(_Part):
     """``[[user]]``. ``secret`` is read from ``secret_file`` when the settings are loaded."""
 
     name: str = Field(min_length=1, max_length=63)
-    secret_file: Directory | None = None
+    secret_file: AbsolutePath | None = None
     auth: Annotated[tuple[Auth, ...], BeforeValidator(_one_or_more)] = (Auth.MD5,)
     allow_from: Annotated[tuple[Network, ...], BeforeValidator(_one_or_more)] = ()
     secret: SecretStr = Field(default=SecretStr(""), exclude=True)
@@ -190,7 +203,7 @@ class User(_Part):
 class Filesystem(_Part):
     """``[filesystem."/name"]``: one export, a folder, a disk of ``[disk]``, or both."""
 
-    path: Directory | None = None
+    path: AbsolutePath | None = None
     disk: UnitName | None = None
 
     @field_validator("path")

@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from ndmpd.config import Auth, LogLevel, MoverType, Settings
 from ndmpd.config_types import Iscsi, Listen, Node, PortRange, Virtual, parse_device, parse_size, parse_wwn
@@ -146,6 +152,36 @@ device = "st0"
 def test_a_mistake_names_its_key_and_what_to_write(write, text, key, hint):
     lines = refusal(write(text))
     assert [line for line in lines if line.startswith(f"{key}: ") and hint in line], lines
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A self-signed certificate and its key, as PEM files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nas")])
+    now = datetime.now(UTC)
+    certificate = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now,
+                                          now + timedelta(hours=1)).sign(key, hashes.SHA256())
+    (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (tmp_path / "key.pem").chmod(0o600)
+    return '[tls]\ncertificate = "TMP/cert.pem"\nkey = "TMP/key.pem"'
+
+
+def test_tls_listens_on_the_registered_port_unless_told(write, certificate):
+    assert Settings.load(write(certificate)).tls.listen == Listen(30000)
+
+
+def test_a_certificate_is_tried_with_its_key_at_start(write, certificate, tmp_path):
+    (tmp_path / "cert.pem").write_text("-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n")
+    [line] = refusal(write(certificate))
+    assert line.startswith("tls.certificate: ") and "write the PEM file" in line
+
+
+def test_a_tls_key_that_others_may_read_is_refused(write, certificate, tmp_path):
+    (tmp_path / "key.pem").chmod(0o644)
+    [line] = refusal(write(certificate))
+    assert line.startswith("tls.key: ") and "chmod 600" in line
 
 
 def test_a_file_that_is_not_there_or_not_toml_is_named(tmp_path):
