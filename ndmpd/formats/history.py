@@ -24,12 +24,13 @@ TYPES = {stat.S_IFDIR: FileType.DIR, stat.S_IFIFO: FileType.FIFO, stat.S_IFCHR: 
          stat.S_IFBLK: FileType.BSPEC, stat.S_IFREG: FileType.REG, stat.S_IFLNK: FileType.SLINK,
          stat.S_IFSOCK: FileType.SOCK}
 _TYPES = {format_bits: int(kind) for format_bits, kind in TYPES.items()}
+_SECOND = 1_000_000_000
 _OTHER = int(FileType.OTHER)
 _NO_TIMES = int(FileStatUnsupported.ATIME | FileStatUnsupported.CTIME)
 
 
 class Figures(Protocol):
-    """What history tells of a file; ``os.stat_result`` is one. Times in seconds."""
+    """What history tells of a file; ``os.stat_result`` is one. Not its float times: they round up."""
 
     @property
     def st_mode(self) -> int: ...
@@ -42,11 +43,11 @@ class Figures(Protocol):
     @property
     def st_nlink(self) -> int: ...
     @property
-    def st_mtime(self) -> float: ...
+    def st_mtime_ns(self) -> int: ...
     @property
-    def st_atime(self) -> float: ...
+    def st_atime_ns(self) -> int: ...
     @property
-    def st_ctime(self) -> float: ...
+    def st_ctime_ns(self) -> int: ...
 
 
 class History:
@@ -94,9 +95,10 @@ class PathHistory(History):
               later_name: bool = False) -> None:
         batch = self._batch
         mode = file.st_mode
-        pack_file(batch.entries, b"/" + path, _TYPES.get(mode & 0o170000, _OTHER), int(file.st_mtime),
-                  int(file.st_atime), int(file.st_ctime), file.st_uid, file.st_gid, mode & 0o7777,
-                  file.st_size, file.st_nlink, node, position, self._unsupported)
+        pack_file(batch.entries, b"/" + path, _TYPES.get(mode & 0o170000, _OTHER),
+                  file.st_mtime_ns // _SECOND, file.st_atime_ns // _SECOND, file.st_ctime_ns // _SECOND,
+                  file.st_uid, file.st_gid, mode & 0o7777, file.st_size, file.st_nlink, node, position,
+                  self._unsupported)
         batch.count += 1
         if len(batch.entries) >= BATCH_BYTES:
             batch.send()
@@ -131,9 +133,9 @@ class NodeHistory(History):
             return
         batch = self._nodes
         mode = file.st_mode
-        pack_node(batch.entries, _TYPES.get(mode & 0o170000, _OTHER), int(file.st_mtime), int(file.st_atime),
-                  int(file.st_ctime), file.st_uid, file.st_gid, mode & 0o7777, file.st_size, file.st_nlink,
-                  node, position)
+        pack_node(batch.entries, _TYPES.get(mode & 0o170000, _OTHER),
+                  file.st_mtime_ns // _SECOND, file.st_atime_ns // _SECOND, file.st_ctime_ns // _SECOND,
+                  file.st_uid, file.st_gid, mode & 0o7777, file.st_size, file.st_nlink, node, position)
         batch.count += 1
         if len(batch.entries) >= BATCH_BYTES:
             self.flush()

@@ -30,9 +30,9 @@ class _Figures:
     st_gid: int
     st_size: int
     st_nlink: int
-    st_mtime: float
-    st_atime: float = 0
-    st_ctime: float = 0
+    st_mtime_ns: int
+    st_atime_ns: int = 0
+    st_ctime_ns: int = 0
 
 
 def post_history(reader: EntryReader, report: Reporter, selections: tuple[Selection, ...]) -> None:
@@ -78,7 +78,7 @@ def _figures(entry: Entry, shared: dict[int, _Figures]) -> _Figures:
     links = pax.take_number(entry.records[LINKS]) if LINKS in entry.records else 1
     size = len(entry.linkname) if entry.type == Type.SYMLINK else entry.size
     kind = _FORMATS.get(entry.type, stat.S_IFREG)
-    figures = _Figures(kind | entry.mode, entry.uid, entry.gid, size, links, entry.mtime_ns / 1_000_000_000)
+    figures = _Figures(kind | entry.mode, entry.uid, entry.gid, size, links, entry.mtime_ns)
     if LINKS in entry.records:
         shared[entry.offset] = figures
     return figures

@@ -99,6 +99,8 @@ class EntryReader:
                     self._over = True
                     if records or long_name or long_link:
                         raise WireError("an extended header has no entry behind it")
+                    if self._total is not None and offset + len(tar.END) < self._total:
+                        raise WireError(f"zeros where an entry belongs; the backup has {self._total} bytes")
                     return None
                 if header.type in _EXTENSIONS:
                     of_names = header.type in (Type.GNU_LONG_NAME, Type.GNU_LONG_LINK)

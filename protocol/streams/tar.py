@@ -169,7 +169,10 @@ def take(data: bytes) -> Header | None:
 
 def _take_any(data: bytes) -> Header:
     """A header in any of the forms that old and GNU writers give its fields."""
-    stored = number(data[_SUM], "checksum")
+    try:
+        stored = number(data[_SUM], "checksum")
+    except WireError:
+        stored = -1
     total = sum(data) - sum(data[_SUM]) + _BLANK_SUM
     if stored != total:
         # Old writers added the bytes up as signed characters.

@@ -96,7 +96,7 @@ class MemoryStream:
         return self._at
 
     def read(self, size: int) -> bytes:
-        data = bytes(self._data[self._at:min(self._at + size, self._end)])
+        data = bytes(self._data[self._at : min(self._at + size, self._end)])
         self._at += len(data)
         self.reads += len(data)
         return data
@@ -163,6 +163,11 @@ class Folders:
         return export, inside.strip("/")
 
 
-def make_job(volumes: Folders, report: RecordingReporter, *variables: tuple[str, str],
-             select: Iterable[Selection] = (), operation: DataOperation = DataOperation.BACKUP) -> Job:
+def make_job(
+    volumes: Folders,
+    report: RecordingReporter,
+    *variables: tuple[str, str],
+    select: Iterable[Selection] = (),
+    operation: DataOperation = DataOperation.BACKUP,
+) -> Job:
     return Job(Environment(variables), volumes, report, Version.V4, tuple(select), operation=operation)
