@@ -98,11 +98,6 @@ def make_folders(folder: int, path: bytes, mode: int = 0o755) -> int:
             os.close(here)
 
 
-def is_plain(name: bytes) -> bool:
-    """Whether ``name`` is one component that stays where it is."""
-    return bool(name) and name not in (b".", b"..") and b"/" not in name and b"\0" not in name
-
-
 @dataclass(slots=True)
 class _Level:
     name: bytes
@@ -128,10 +123,6 @@ class Descent:
     @property
     def fd(self) -> int:
         return self._levels[-1].fd
-
-    @property
-    def device(self) -> int:
-        return self._levels[-1].device
 
     @property
     def inode(self) -> int:

@@ -20,10 +20,11 @@ from protocol.ndmp.filehist import pack_dir, pack_file, pack_node, post_body
 BATCH_BYTES = 32768
 """A post is sent when it has reached this: well inside what DMAs take as one message."""
 
-TYPES = {stat.S_IFDIR: FileType.DIR, stat.S_IFIFO: FileType.FIFO, stat.S_IFCHR: FileType.CSPEC,
-         stat.S_IFBLK: FileType.BSPEC, stat.S_IFREG: FileType.REG, stat.S_IFLNK: FileType.SLINK,
-         stat.S_IFSOCK: FileType.SOCK}
-_TYPES = {format_bits: int(kind) for format_bits, kind in TYPES.items()}
+_TYPES = {
+    stat.S_IFDIR: int(FileType.DIR), stat.S_IFIFO: int(FileType.FIFO), stat.S_IFCHR: int(FileType.CSPEC),
+    stat.S_IFBLK: int(FileType.BSPEC), stat.S_IFREG: int(FileType.REG), stat.S_IFLNK: int(FileType.SLINK),
+    stat.S_IFSOCK: int(FileType.SOCK),
+}
 _SECOND = 1_000_000_000
 _OTHER = int(FileType.OTHER)
 _NO_TIMES = int(FileStatUnsupported.ATIME | FileStatUnsupported.CTIME)

@@ -15,9 +15,12 @@ NAMED = 100
 """Attribute messages with the same reason that are logged one by one."""
 
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+
+
 def shown(path: bytes) -> str:
-    """A path in a message."""
-    return "/" + path.decode("utf-8", "surrogateescape")
+    """A path in a message; control characters in it, such as a new line, are spelt out."""
+    return "/" + path.decode("utf-8", "surrogateescape").translate(_CONTROLS)
 
 
 class Tally:

@@ -76,16 +76,6 @@ class Header:
     linkname: bytes = b""
     major: int = 0
     minor: int = 0
-    gnu: bool = False
-
-    def put(self) -> bytes:
-        """The block. Values that do not fit must be in pax records; the fields then hold what GNU tar puts
-        there.
-
-        Names longer than 100 bytes are cut: their pax record holds the whole of them.
-        """
-        return block(self.name[:100], self.mode, self.uid, self.gid, self.size, self.mtime, self.type,
-                     self.linkname[:100], self.major, self.minor)
 
 
 def _fit(value: int, most: int) -> int:
@@ -192,4 +182,4 @@ def _take_any(data: bytes) -> Header:
         name, number(data[100:108], "mode") & 0o7777, number(data[108:116], "owner"),
         number(data[116:124], "group"), size, number(data[136:148], "time"), _TYPES.get(flag, flag),
         _text(data[157:257]) if data[157] else b"",
-        number(data[329:337], "device"), number(data[337:345], "device"), magic == b"ustar ")
+        number(data[329:337], "device"), number(data[337:345], "device"))

@@ -103,11 +103,6 @@ class Entry:
     old_map_follows: bool = False
 
     @property
-    def is_regular(self) -> bool:
-        """A file with data; unknown types count as such."""
-        return self.type not in tar.WITHOUT_DATA
-
-    @property
     def shared(self) -> bool:
         """Whether other names of this file may follow."""
         return LINKS in self.records

@@ -96,12 +96,6 @@ def test_making_folders_does_not_end_at_the_recursion_limit(inside: int) -> None
     assert refused.value.errno == errno.ENAMETOOLONG
 
 
-@pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"a\0b"])
-def test_these_are_no_plain_names(name: bytes) -> None:
-    assert not beneath.is_plain(name)
-    assert beneath.is_plain(b"..." + name.replace(b"/", b"").replace(b"\0", b""))
-
-
 def test_a_descent_follows_no_link(inside: int) -> None:
     descent = Descent(os.dup(inside))
     for name in (b"within", b"out"):

@@ -160,6 +160,12 @@ def test_a_file_that_vanished_is_named_and_the_rest_is_saved(
     assert sorted(os.listdir(tmp_path / "back")) == ["a", "c"]
 
 
+def test_a_name_cannot_forge_a_line_of_the_log(source: Path) -> None:
+    os.mkfifo(source / "a")
+    _, report = back_up(source, ("FILES", "x\n/etc/passwd: all is well"))
+    assert report.troubles == ["/x\\x0a: named in FILES, but not there"]
+
+
 def test_a_file_replaced_by_a_link_is_not_followed(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
