@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
+
+log = logging.getLogger(__name__)
 
 _SECRET_LIMIT = 4096
 
@@ -26,7 +29,7 @@ def absolute(value: Any) -> Path:
 def open_private(path: Path, *, lenient: bool = False) -> int:
     """Open a file that only its owner may read; returns the descriptor. Raises ValueError with what to do.
 
-    ``lenient`` also takes one that others may read, and a pipe.
+    ``lenient`` also takes a pipe, and with a warning one that others may read.
     """
     try:
         # Without O_NONBLOCK, opening a pipe nobody writes to would hang the server for ever.
@@ -35,7 +38,10 @@ def open_private(path: Path, *, lenient: bool = False) -> int:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from None
     status = os.fstat(descriptor)
     problem = None
-    if not lenient:
+    if lenient:
+        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+            log.warning("%s may be read by others than its owner; run: chmod 600 %s", path, path)
+    else:
         if not stat.S_ISREG(status.st_mode):
             problem = f"{path} is not a regular file"
         elif status.st_mode & 0o077:

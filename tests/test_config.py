@@ -307,6 +307,15 @@ def test_embedded_mode_takes_its_options(tmp_path):
     assert not (tmp_path / "home" / "password").exists()
 
 
+def test_embedded_mode_warns_of_a_password_file_that_others_may_read(tmp_path, caplog):
+    password = tmp_path / "pw"
+    password.write_text("secret\n")
+    password.chmod(0o644)
+    settings = Settings.embedded(tmp_path / "home", password_file=password)
+    assert settings.user[0].secret.get_secret_value() == "secret"
+    assert f"chmod 600 {password}" in caplog.text
+
+
 def test_embedded_mode_does_not_export_its_own_folder(tmp_path):
     with pytest.raises(ConfigError, match="lie in one another"):
         Settings.embedded(tmp_path / "home", exports=[tmp_path])

@@ -4,6 +4,10 @@ Backup fixes the map first (``image_disk.survey``), then yields header, map, ext
 (``protocol.streams.image``). Recover takes the stream apart and checks header and map whole before the first
 byte is written; from then on anything that goes wrong leaves a disk that is neither old nor new, which is
 said loudly. File history is the root and one entry, ``/image``: DMAs find both in their indexes.
+
+Variables it knows, beside FILESYSTEM, TYPE and HIST: IMAGEGAPSIZE on backup, ``N`` bytes or ``Nk`` KiB:
+ranges of at least that size that an ext2, ext3 or ext4 file system does not use are left out, and left as
+they are by a recover. PREFIX on recover, where the name list has no destination.
 """
 
 from __future__ import annotations
@@ -81,7 +85,11 @@ class Image:
             export, disk_name = _source(job)
             with opened(job, self._open_disk, disk_name) as (transport, disk):
                 _refuse_source(export, transport, disk)
-        elif job.operation == DataOperation.RECOVER and _wanted(job):
+        elif job.operation == DataOperation.RECOVER:
+            if not job.selections:
+                raise JobRefused(f"nothing was selected; give the name / or /{ENTRY_NAME.decode()}")
+            if not _wanted(job):
+                return  # told name by name, once the job runs
             export, disk_name = _target(job)
             with opened(job, self._open_disk, disk_name) as (transport, disk):
                 _refuse_target(export, transport, disk)
@@ -97,7 +105,11 @@ class Image:
         with opened(job, self._open_disk, disk_name) as (transport, disk):
             _refuse_source(export, transport, disk)
             capacity = disk.capacity
-            found = survey(disk, gap)
+            try:
+                found = survey(disk, gap)
+            except WireError as error:
+                raise SourceError(f"{export}: the disk contradicts itself ({error}); nothing was backed "
+                                  "up") from error
             data, zeros = found.map.counts()
             header = Header(capacity.block_length, capacity.blocks, len(found.map), data, zeros,
                             found.map.checksum, found.contents, found.gap)
@@ -151,7 +163,7 @@ class Image:
                 progress.flush()
                 _check_end(stream, header, progress.position)
                 disk.synchronize()
-            except NdmpdError:
+            except (NdmpdError, WireError, OSError):
                 _say_partial(job.report, export, wanted, progress, found.data_end(header.block_length))
                 raise
         job.report.log(LogType.NORMAL, f"{export}: restored; {_summary(header)}")
@@ -266,11 +278,13 @@ def _introduction(stream: StreamReader) -> tuple[Header, ImageMap]:
     try:
         header = Header.take(stream.read(PAGE))
         size = header.extents * ENTRY
+        padded = map_length(header.extents) - size
         found = image_map.taken(header, (stream.read(min(_MAP_CHUNK, size - at))
                                          for at in range(0, size, _MAP_CHUNK)))
     except WireError as error:
         raise StreamError(f"{error}; nothing was written") from None
-    stream.into([Zeros(map_length(header.extents) - size)] if map_length(header.extents) > size else [])
+    if padded:
+        stream.into([Zeros(padded)])
     return header, found
 
 
@@ -329,7 +343,7 @@ def _say_partial(report: Reporter, export: str, wanted: tuple[Selection, ...], p
 def _spot(fault: SourceFault) -> str:
     piece = fault.piece
     if isinstance(piece, LunExtent):
-        return f"disk {piece.disk}: block {piece.lba} or one of the {piece.blocks - 1} after it"
+        return f"disk {piece.disk}: one of the blocks {piece.lba} to {piece.lba + piece.blocks - 1}"
     return "the disk"
 
 

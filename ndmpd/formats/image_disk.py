@@ -170,8 +170,12 @@ def write_zeros(disk: BlockDisk, extent: Extent) -> None:
 
 
 def in_use(transport: Transport, disk: BlockDisk) -> list[Use]:
-    """Where this machine uses the disk itself."""
-    return uses(identity_of(transport, disk.designators()))
+    """Where this machine uses the disk itself. JobRefused where that does not show."""
+    try:
+        return uses(identity_of(transport, disk.designators()))
+    except OSError as error:
+        raise JobRefused(f"what is mounted on this machine cannot be seen ({error}), so no disk can be "
+                         "called free; mount /proc for the server") from None
 
 
 def written_to(found: list[Use]) -> str:

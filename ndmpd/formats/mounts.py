@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +55,9 @@ class Identity:
 
 
 def mounted(proc: Path = _PROC) -> Iterator[Mounted]:
-    """What is mounted where this process looks, in the order of mounting."""
-    for line in _lines(proc / "self" / "mountinfo"):
+    """What is mounted where this process looks, in the order of mounting. OSError where that does not show.
+    """
+    for line in (proc / "self" / "mountinfo").read_text("utf-8", "surrogateescape").splitlines():
         before, _, after = line.partition(" - ")
         fields, source = before.split(" "), after.split(" ")
         if len(fields) >= 6 and len(source) >= 3:
@@ -77,8 +78,6 @@ def uses(disk: Identity, proc: Path = _PROC, sys: Path = _SYS) -> list[Use]:
     numbers: dict[str, str] = {}
     for device in _devices(disk, sys):
         _collect(device, sys, numbers)
-    if not numbers:
-        return []
     return [*_mounts(numbers, proc), *_swaps(numbers, proc)]
 
 
@@ -140,17 +139,14 @@ def _mounts(numbers: dict[str, str], proc: Path) -> Iterator[Use]:
 
 def _swaps(numbers: dict[str, str], proc: Path) -> Iterator[Use]:
     names = set(numbers.values())
-    for line in _lines(proc / "swaps")[1:]:
+    try:
+        lines = (proc / "swaps").read_text("utf-8", "surrogateescape").splitlines()[1:]
+    except FileNotFoundError:  # a kernel without swap
+        return
+    for line in lines:
         name = os.path.basename(os.path.realpath(_unescaped(line.split(" ")[0].split("\t")[0])))
         if name in names:
             yield Use(name, "swap", True)
-
-
-def _lines(path: Path) -> Sequence[str]:
-    try:
-        return path.read_text(errors="surrogateescape").splitlines()
-    except OSError:
-        return []
 
 
 def _unescaped(field: str) -> str:

@@ -64,7 +64,11 @@ def mounted_on(path: str, proc: Path = _PROC) -> MountedOn:
     """By the longest mount point above ``path``; of several mounts on one point the last one counts."""
     real = os.path.realpath(path)
     best, found = -1, MountedOn("unknown", "unknown", True)
-    for mount in mounted(proc):
+    try:
+        mounts = list(mounted(proc))
+    except OSError:
+        mounts = []
+    for mount in mounts:
         if os.path.commonpath([mount.point, real]) == mount.point and len(mount.point) >= best:
             best = len(mount.point)
             found = MountedOn(mount.type, mount.source, _NETWORK.fullmatch(mount.type) is None)

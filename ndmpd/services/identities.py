@@ -51,7 +51,7 @@ OpenUnit = Callable[[str], Transport]
 
 
 class Identities:
-    """Identities of configured units, by name."""
+    """Identities of configured units, by name. Starts threads: to be made after the process has forked."""
 
     def __init__(self, open_unit: OpenUnit, patience: float = PATIENCE) -> None:
         self._open = open_unit

@@ -86,10 +86,6 @@ class Inventory:
             ConfigSetExtListRequest: self._set_ext_list,
         }
 
-    def answers(self, request: Message) -> bool:
-        """Whether ``request`` is one that ``perform`` knows."""
-        return type(request) in self._answers
-
     def perform(self, request: Message, *, authorized: bool = True) -> Reply:
         """The reply. Not ``authorized``: what a stranger may know."""
         if isinstance(request, ConfigGetServerInfoRequest):

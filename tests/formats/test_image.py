@@ -15,6 +15,7 @@ from ndmpd.errors import JobRefused, SourceError, StreamError
 from ndmpd.formats.job import Selection
 from ndmpd.pieces import LunExtent, Zeros
 from ndmpd.ports import SourceFault
+from protocol.errors import WireError
 from protocol.ndmp.codes import Code, DataOperation, LogType, RecoveryStatus, Version
 from protocol.ndmp.filehist import FhAddDirPost, FhAddFilePost, FhAddNodePost
 from protocol.ndmp.registry import decode
@@ -257,6 +258,11 @@ def test_a_recover_that_cannot_start_is_refused(bench, selection, text):
         bench.butype.check(bench.job(DataOperation.RECOVER, (selection,)))
 
 
+def test_a_recover_without_a_selection_is_refused(bench):
+    with pytest.raises(JobRefused, match="nothing was selected"):
+        bench.butype.check(bench.job(DataOperation.RECOVER))
+
+
 def test_one_stream_is_not_restored_onto_two_disks(bench):
     with pytest.raises(JobRefused, match="/vol/a, /vol/b"):
         bench.butype.check(bench.job(DataOperation.RECOVER, (everything("a"), everything("b"))))
@@ -366,7 +372,7 @@ def test_a_map_that_lies_is_refused_though_its_checksums_are_right(bench, name, 
 
 def test_unreadable_blocks_end_the_job(bench):
     job = bench.job(DataOperation.BACKUP, FILESYSTEM="/vol/a")
-    with pytest.raises(SourceError, match=r"disk a: block 8 .*Input/output error"):
+    with pytest.raises(SourceError, match=r"disk a: one of the blocks 8 to 11 .*Input/output error"):
         bench.butype.fault(job, SourceFault(LunExtent("a", 8, 4), 0, 512, "Input/output error"))
 
 
@@ -397,6 +403,28 @@ def test_listing_a_stream_posts_history_and_needs_nothing_else(bench):
     [(code, body)] = bench.notes.posts
     assert code == Code.FH_ADD_FILE
     assert len(decode(FhAddFilePost, body, Version.V4).files) == 2
+
+
+def test_a_disk_that_fails_while_it_is_written_is_loud(bench):
+    def fail() -> None:
+        raise OSError(5, "Input/output error")
+
+    bench.disks["b"].synchronize = fail
+    with pytest.raises(OSError):
+        bench.recover(bench.backup("a"), everything("b"))
+    assert "holds a part of the image only" in bench.notes.texts(LogType.ERROR)[0]
+
+
+def test_a_disk_that_contradicts_itself_ends_the_backup(bench):
+    a = bench.disks["a"]
+    a.status = [LbaRun(0, 10, Provisioning.MAPPED)]
+
+    def lie(lba=0, end=None):
+        raise WireError("LBA status of block 5 came for 0")
+
+    a.lba_status = lie
+    with pytest.raises(SourceError, match="contradicts itself"):
+        bench.backup("a")
 
 
 def test_closing_a_backup_early_lets_go_of_the_disk(bench):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import tracemalloc
+import zlib
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from ndmpd.formats.image_map import Extent, ImageMap, MapBuilder, taken, with_zeros
 from protocol.errors import WireError
-from protocol.streams.image import MAX_EXTENTS, Header
+from protocol.streams.image import MAX_EXTENTS, End, Header
 
 
 def built(*extents: tuple[int, int] | tuple[int, int, bool], **limits: int) -> list[tuple[int, int, bool]]:
@@ -139,6 +140,25 @@ def test_a_map_is_iterated_without_being_copied():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1 << 20
+
+
+@given(st.binary(max_size=200), st.integers(0, 127), st.booleans())
+def test_hostile_headers_and_ends_give_wire_errors_only(noise, at, summed):
+    """Whatever stands in them; and a header that is taken promises nothing that memory cannot hold."""
+    for one in (Header(512, 1000, 1, 1000, 0, 7), End(8192, 3, 7)):
+        good, take = one.put(), type(one).take
+        bad = bytearray(good)
+        bad[at:at + len(noise)] = noise
+        if summed:
+            bad[-4:] = zlib.crc32(bad[:-4]).to_bytes(4, "big")
+        for data in (bytes(bad), noise, good[:at]):
+            try:
+                found = take(data)
+            except WireError:
+                continue
+            if isinstance(found, Header):
+                assert found.extents <= MAX_EXTENTS
+                assert found.capacity * found.block_length <= 1 << 62
 
 
 def test_an_empty_map_is_a_map():

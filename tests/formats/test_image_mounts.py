@@ -29,6 +29,7 @@ class Machine:
         (self.proc / "self").mkdir(parents=True)
         (self.sys / "block").mkdir(parents=True)
         self.mounts: list[str] = []
+        (self.proc / "self" / "mountinfo").write_text("")
         (self.proc / "swaps").write_text("Filename\tType\tSize\tUsed\tPriority\n")
 
     def disk(self, name: str, number: str, **files: bytes) -> Path:
@@ -103,6 +104,13 @@ def test_a_read_only_mount_of_a_writable_file_system_is_writable(machine):
     machine.mounts.append("30 1 8:16 / /mnt ro,relatime - ext4 /dev/sdb rw")
     machine.mount("8:99", "/elsewhere")
     assert machine.uses(UNIT) == [Use("sdb", "/mnt", True)]
+
+
+def test_what_cannot_be_seen_is_not_called_free(machine):
+    machine.disk("sdb", "8:16", device__vpd_pg83=put_identification(0, (NAA,)))
+    (machine.proc / "self" / "mountinfo").unlink()
+    with pytest.raises(OSError):
+        machine.uses(UNIT)
 
 
 def test_designators_of_ports_and_empty_ones_identify_nothing(machine):
