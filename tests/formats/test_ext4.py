@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 from pathlib import Path
@@ -77,6 +78,33 @@ def test_used_blocks_are_those_that_dumpe2fs_does_not_call_free(tmp_path, size, 
         blocks = range(offset // fs.block_size, (offset + length) // fs.block_size)
         assert mine.isdisjoint(blocks)
         mine.update(blocks)
+    assert mine == set(range(fs.blocks)) - free_by_dumpe2fs(path, fs)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("options", ["-b 1024", "-O bigalloc -C 16384", ""])
+def test_a_file_system_that_the_kernel_worked_on_is_read_right_once_it_is_unmounted(tmp_path, options):
+    """And while it is mounted, or was not unmounted, its bitmaps are not believed."""
+    path, point = tmp_path / "fs", tmp_path / "point"
+    make_ext(path, "200M", *options.split())
+    point.mkdir()
+    if subprocess.run(["mount", "-o", "loop", path, point], capture_output=True, timeout=30).returncode:
+        pytest.skip("this machine does not let tests mount a loop device")
+    try:
+        chance = random.Random(options)
+        for _ in range(200):
+            file = point / f"f{chance.randrange(120)}"
+            if chance.random() < 0.4:
+                file.unlink(missing_ok=True)
+            else:
+                file.write_bytes(bytes(chance.randrange(1, 900_000)))
+        with pytest.raises(ext4.Doubtful, match="journal holds changes"):
+            used(path)
+    finally:
+        subprocess.run(["umount", point], check=True, timeout=30)
+    fs, runs = used(path)
+    mine = {block for offset, length in runs
+            for block in range(offset // fs.block_size, (offset + length) // fs.block_size)}
     assert mine == set(range(fs.blocks)) - free_by_dumpe2fs(path, fs)
 
 
