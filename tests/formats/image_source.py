@@ -15,9 +15,10 @@ from ndmpd.formats.image import Image
 from ndmpd.formats.job import Job, Selection
 from ndmpd.pieces import FileExtent, Inline, LunExtent, OpenFile, Piece, Zeros
 from ndmpd.ports import Command, Result, SourceFault
-from protocol.ndmp.codes import DataOperation, LogType, RecoveryStatus, Version
+from protocol.ndmp.codes import DataOperation, Version
 from protocol.scsi.sbc import Capacity, LbaRun, TransferLimits
 from protocol.scsi.spc import Designator
+from tests.formats.recorder import RecordingReporter
 
 
 @dataclass
@@ -132,35 +133,6 @@ class MemoryStream:
                 assert isinstance(piece, Zeros)
 
 
-@dataclass
-class Notes:
-    """``ports.Reporter`` that remembers."""
-
-    logged: list[tuple[LogType, str]] = field(default_factory=list)
-    outcomes: list[tuple[str, RecoveryStatus]] = field(default_factory=list)
-    posts: list[tuple[int, bytes]] = field(default_factory=list)
-    variables: dict[str, str] = field(default_factory=dict)
-    total: int | None = None
-
-    def log(self, kind: LogType, text: str) -> None:
-        self.logged.append((kind, text))
-
-    def recovered(self, name: str, status: RecoveryStatus) -> None:
-        self.outcomes.append((name, status))
-
-    def history(self, message: int, body: bytes) -> None:
-        self.posts.append((message, body))
-
-    def variable(self, name: str, value: str) -> None:
-        self.variables[name] = value
-
-    def estimate(self, total: int) -> None:
-        self.total = total
-
-    def texts(self, kind: LogType) -> list[str]:
-        return [text for logged, text in self.logged if logged == kind]
-
-
 @dataclass(frozen=True)
 class DiskVolume:
     name: str
@@ -188,10 +160,10 @@ class Bench:
     def __init__(self, **disks: FileDisk) -> None:
         self.disks = disks
         self.butype = Image(lambda transport, name: transport)
-        self.notes = Notes()
+        self.notes = RecordingReporter()
 
     def job(self, operation: DataOperation, selections: tuple[Selection, ...] = (), **variables: str) -> Job:
-        self.notes = Notes()
+        self.notes = RecordingReporter()
         return Job(Environment(variables.items()), DiskVolumes(self.disks), self.notes, Version.V4,
                    selections, self.disks.__getitem__, operation)
 

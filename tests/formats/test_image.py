@@ -16,9 +16,7 @@ from ndmpd.formats.job import Selection
 from ndmpd.pieces import LunExtent, Zeros
 from ndmpd.ports import SourceFault
 from protocol.errors import WireError
-from protocol.ndmp.codes import Code, DataOperation, LogType, RecoveryStatus, Version
-from protocol.ndmp.filehist import FhAddDirPost, FhAddFilePost, FhAddNodePost
-from protocol.ndmp.registry import decode
+from protocol.ndmp.codes import DataOperation, LogType, RecoveryStatus
 from protocol.scsi.sbc import LbaRun, Provisioning, TransferLimits
 from protocol.streams.image import ALL_ZEROS, END_SIZE, PAGE, Contents, End, Header
 from tests.formats.image_source import Bench, FileDisk, MemoryStream, everything, make_ext
@@ -45,7 +43,7 @@ def contents(bench: Bench, name: str) -> bytes:
 
 def test_a_whole_disk_comes_back_on_another_one(bench):
     stream = bench.backup("a")
-    assert bench.notes.total == len(stream)
+    assert bench.notes.variables["estimate"] == str(len(stream))
     bench.recover(stream + bytes(70000), everything("b"))
     assert contents(bench, "b") == contents(bench, "a")
     assert bench.disks["b"].log[-2:] == ["synchronize", "close"]
@@ -231,7 +229,7 @@ def test_what_lies_behind_the_file_system_is_backed_up(tmp_path):
 
 def test_a_level_above_zero_makes_a_full_and_says_so(bench):
     full = bench.backup("a")
-    assert bench.notes.variables == {"PATHNAME_SEPARATOR": "/"}
+    assert "LEVEL" not in bench.notes.variables
     assert bench.backup("a", LEVEL="3") == full
     assert bench.notes.variables["LEVEL"] == "0"
     assert "LEVEL 0" in bench.notes.texts(LogType.WARNING)[0]
@@ -379,30 +377,24 @@ def test_unreadable_blocks_end_the_job(bench):
 @pytest.mark.parametrize("hist", ["f", "y", "d", "n", ""])
 def test_history_is_the_root_and_the_image(bench, hist):
     bench.backup("a", HIST=hist)
-    posts = [(code, decode({Code.FH_ADD_FILE: FhAddFilePost, Code.FH_ADD_DIR: FhAddDirPost,
-                            Code.FH_ADD_NODE: FhAddNodePost}[code], body, Version.V4))
-             for code, body in bench.notes.posts]
+    notes = bench.notes
     if hist in ("f", "y"):
-        [(_, post)] = posts
-        assert [one.name[0].name for one in post.files] == ["/", "/image"]
-        assert [one.stat[0].size for one in post.files] == [0, 3 * MIB + 5 * 512]
-        assert [one.fh_info for one in post.files] == [0, 0]
+        assert notes.positions() == {"/": 0, "/image": 0}
+        assert [one.stat[0].size for one in notes.files()] == [0, 3 * MIB + 5 * 512]
     elif hist == "d":
-        (_, dirs), (_, nodes) = posts
-        assert [one.name[0].name for one in dirs.dirs] == [".", "..", "image"]
-        assert [one.node for one in nodes.nodes] == [2, 3]
+        assert [one.name[0].name for one in notes.dirs()] == [".", "..", "image"]
+        assert [one.node for one in notes.nodes()] == [2, 3]
     else:
-        assert posts == []
+        assert notes.posts == []
 
 
-def test_listing_a_stream_posts_history_and_needs_nothing_else(bench):
+@pytest.mark.parametrize("hist", ["n", "d"])
+def test_listing_a_stream_posts_history_and_needs_nothing_else(bench, hist):
     stream = bench.backup("a")
-    job = bench.job(DataOperation.RECOVER_FILEHIST, HIST="n")
+    job = bench.job(DataOperation.RECOVER_FILEHIST, HIST=hist)
     bench.butype.check(job)
     bench.butype.list(job, MemoryStream(stream, {}))
-    [(code, body)] = bench.notes.posts
-    assert code == Code.FH_ADD_FILE
-    assert len(decode(FhAddFilePost, body, Version.V4).files) == 2
+    assert len(bench.notes.nodes() if hist == "d" else bench.notes.files()) == 2
 
 
 def test_a_disk_that_fails_while_it_is_written_is_loud(bench):

@@ -16,7 +16,8 @@ from ndmpd.san import San, create
 from ndmpd.san.nexus import Nexus
 from protocol.ndmp.codes import DataOperation, LogType, Version
 from protocol.streams.image import PAGE, Header
-from tests.formats.image_source import DiskVolumes, MemoryStream, Notes, everything, make_ext
+from tests.formats.image_source import DiskVolumes, MemoryStream, everything, make_ext
+from tests.formats.recorder import RecordingReporter
 
 MIB = 1 << 20
 
@@ -27,7 +28,7 @@ class Rig:
     def __init__(self, state_dir: Path) -> None:
         self.san: San = create(state_dir, capacity=64 * MIB, cartridges=1, drives=1, disk_size=64 * MIB)
         self.nexus = Nexus(self.san.path)
-        self.notes = Notes()
+        self.notes = RecordingReporter()
         self.butype = Image(Disk)
 
     def path(self, disk: str) -> Path:
@@ -42,7 +43,7 @@ class Rig:
         return disk
 
     def job(self, operation: DataOperation, selections=(), **variables: str) -> Job:
-        self.notes = Notes()
+        self.notes = RecordingReporter()
         return Job(Environment(variables.items()), DiskVolumes(("disk0", "disk1")), self.notes, Version.V4,
                    selections, self.transport, operation)
 
@@ -60,7 +61,7 @@ class Rig:
                     buffer = bytearray(piece.length)
                     self.opened(name).read(lba, blocks, [Inline(buffer)])
                     out += buffer
-        assert self.notes.total == len(out)
+        assert self.notes.variables["estimate"] == str(len(out))
         return bytes(out)
 
     def recover(self, stream: bytes, disk: str) -> None:
