@@ -84,8 +84,8 @@ def _fit(value: int, most: int) -> int:
 
 def block(name: bytes, mode: int, uid: int, gid: int, size: int, mtime: int, kind: int,
           linkname: bytes = b"", major: int = 0, minor: int = 0) -> bytes:
-    """A header block from plain values; see ``Header.put``. Names at most 100 bytes. Owners by number
-    only.
+    """A header block. Owners by number only. Names at most 100 bytes: a longer one is in a pax record, and so
+    is a number too large for its field, which then is 0 here.
     """
     fields = b"%07o\0%07o\0%07o\0%011o\0%011o\0        %c" % (
         mode & 0o7777, _fit(uid, MAX_OCTAL_7), _fit(gid, MAX_OCTAL_7), _fit(size, MAX_OCTAL_11),

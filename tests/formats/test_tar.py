@@ -14,7 +14,7 @@ from ndmpd.formats.job import Selection
 from ndmpd.formats.tar import Tar
 from protocol.ndmp.codes import ButypeAttr, DataOperation, RecoveryStatus
 from tests.formats.recorder import Folders, MemoryStream, RecordingReporter, make_job, stream_of
-from tests.trees.comparison import compare
+from tests.trees.comparison import compare, compare_entry
 from tests.trees.odd import make_deep_tree, make_odd_tree
 
 GNU_TAR = ["tar", "--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner"]
@@ -159,6 +159,33 @@ def test_a_ustar_stream_of_gnu_tar_is_restored(tmp_path: Path) -> None:
     )
     assert restore_all(made.stdout, tmp_path / "back").logs == []
     assert compare(source, tmp_path / "back").found == []
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("hist", ["f", "d"])
+def test_every_odd_thing_comes_back_by_direct_access_alone(
+    odd: tuple[Path, bytes], tmp_path: Path, hist: str
+) -> None:
+    """Each entry selected for itself, at the position its history told: the path's, or its node's."""
+    source, data = odd
+    _, made = back_up(source, ("HIST", "f"))
+    _, by_node = back_up(source, ("HIST", "d"))
+    nodes = {node.node: node.fh_info for node in by_node.nodes()}
+    at = {
+        file.name[0].name: file.fh_info if hist == "f" else nodes[file.node]
+        for file in made.files()
+        if file.name[0].name.count("/") == 2
+    }
+    paths = sorted(at)
+    report = RecordingReporter()
+    select = [Selection(path, f"/dest/{number}", path, at[path]) for number, path in enumerate(paths)]
+    job = make_job(Folders(dest=tmp_path), report, select=select, operation=DataOperation.RECOVER)
+    Tar().recover(job, MemoryStream(data))
+    assert report.outcomes == [(path, RecoveryStatus.SUCCESSFUL) for path in paths]
+    assert report.troubles == []
+    for number, path in enumerate(paths):
+        found = compare_entry(os.fsencode(source) + os.fsencode(path), tmp_path / str(number)).found
+        assert [line for line in found if "the same file" not in line] == []
 
 
 def test_the_stream_is_a_function_of_the_content_alone(tmp_path: Path) -> None:
