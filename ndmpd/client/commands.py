@@ -239,7 +239,7 @@ def read_toc(server: ServerUrl, catalogue: Catalogue, chosen: dict[str, Any]) ->
                          number=number, swapped=chosen["swapped"])
     if known is None:
         catalogue.set_environment(number, report.environment)
-        for medium in order.media:
+        for medium in report.media:
             catalogue.add_medium(number, medium)
         catalogue.finish(number, success=report.whole, size=report.size, data_halt=report.data_halt,
                          mover_halt=report.mover_halt)

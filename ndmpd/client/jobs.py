@@ -171,30 +171,30 @@ def run_backup(servers: Servers, tapes: Tapes, order: BackupOrder, *, stop: Stop
 def run_restore(servers: Servers, tapes: Tapes, order: RestoreOrder, *, stop: Stop, observer: Observer,
                 swapped: bool = False) -> Report:
     """Restore the names in ``order``."""
-    begun = time.monotonic()
     posts = Posts(observer, HistoryWriter(None, 0))
-    report = _report("restore", _read_back(servers, tapes, order, posts, stop, swapped), posts, begun)
+    report = _read_back("restore", servers, tapes, order, posts, stop, swapped)
     report.wanted = len(order.wanted)
     if not report.reported:
         report.remarks.append("the server did not say of any name whether it was recovered")
-    report.media = list(order.media)
     return report
 
 
 def run_toc(servers: Servers, tapes: Tapes, order: RestoreOrder, *, stop: Stop, observer: Observer,
             catalogue: Catalogue | None, number: int, swapped: bool = False) -> Report:
     """Read the table of contents from tape into ``catalogue``, as the history of backup ``number``."""
-    begun = time.monotonic()
     posts = Posts(observer, HistoryWriter(catalogue, number), catalogue, number)
-    report = _report("toc", _read_back(servers, tapes, order, posts, stop, swapped), posts, begun)
-    report.media = list(order.media)
+    report = _read_back("toc", servers, tapes, order, posts, stop, swapped)
     report.backup = number
     return report
 
 
-def _read_back(servers: Servers, tapes: Tapes, order: RestoreOrder, posts: Posts, stop: Stop,
-               swapped: bool) -> Ending:
+def _read_back(operation: str, servers: Servers, tapes: Tapes, order: RestoreOrder, posts: Posts, stop: Stop,
+               swapped: bool) -> Report:
+    begun = time.monotonic()
     shelf = tapes.shelf(servers, order.media)
     movement = Movement(DataAgent(servers.data), MoverAgent(servers.tape), posts, posts.observer, swapped)
     station = TapeStation(TapeAgent(servers.tape), shelf, stop, posts.observer)
-    return Restore(order, movement, station).run()
+    restore = Restore(order, movement, station)
+    report = _report(operation, restore.run(), posts, begun)
+    report.media = restore.media
+    return report

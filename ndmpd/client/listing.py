@@ -76,7 +76,7 @@ def show_query(console: Console, answer: dict[str, Any]) -> None:
                   f"[dim]{answer['server']}[/]", highlight=False)
     auth, meets = (", ".join(each).lower() for each in (product["auth"], answer["addresses"]))
     console.print(f"{product['vendor']} {product['name']} {product['revision']}, NDMP version "
-                  f"{answer['ndmp_version']}, authentication {auth}, data connections {meets}", highlight=False)
+                  f"{answer['ndmp_version']}, authentication {auth}, connections {meets}", highlight=False)
     _table(console, "backup types", ("name", "can", "default environment"),
            [(each["name"], ", ".join(each["attributes"]).lower(), _pairs(each["environment"]))
             for each in answer["butypes"]])

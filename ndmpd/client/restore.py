@@ -59,13 +59,14 @@ class RestoreOrder:
 
 
 class Restore:
-    """One restore, or one reading of the table of contents."""
+    """One restore, or one reading of the table of contents. ``media``: the order's, with ends found on the
+    way."""
 
     def __init__(self, order: RestoreOrder, movement: Movement, station: TapeStation) -> None:
         self._order = order
         self._movement = movement
         self._station = station
-        self._media = list(order.media)
+        self.media = list(order.media)
         self._current = self._first()
         self._last_change: tuple[int, int, int] | None = None
 
@@ -78,6 +79,7 @@ class Restore:
             movement.join(MoverMode.WRITE, *self._window())
             self._start()
             ending = movement.run(self._paused)
+            self._note_end(ending.mover)
             station.dismount()
             return ending
         except BaseException:
@@ -107,17 +109,17 @@ class Restore:
         return self._holding(min(known)) or 0
 
     def _holding(self, offset: int) -> int | None:
-        for index, medium in enumerate(self._media):
+        for index, medium in enumerate(self.media):
             if medium.window_offset <= offset < medium.end:
                 return index
         return None
 
     def _window(self) -> tuple[int, int]:
-        medium = self._media[self._current]
+        medium = self.media[self._current]
         return medium.window_offset, min(medium.window_length, ALL - medium.window_offset)
 
     def _mount(self, index: int) -> None:
-        medium = self._media[index]
+        medium = self.media[index]
         self._station.mount(index, TapeOpenMode.READ, medium.cartridge, medium.drive)
         self._station.skip_files(medium.file_number)
         self._station.announce()
@@ -133,7 +135,7 @@ class Restore:
             return
         change = (following, mover.seek_position, mover.bytes_moved)
         if change == self._last_change:
-            medium = self._media[self._current]
+            medium = self.media[self._current]
             raise JobFailed(f"cartridge {medium.cartridge or self._current + 1} ends before byte "
                             f"{mover.seek_position}, which the catalogue says it holds")
         self._last_change = change
@@ -148,16 +150,22 @@ class Restore:
         if mover.pause_reason not in (MoverPauseReason.EOF, MoverPauseReason.EOM, MoverPauseReason.EOW):
             reason = getattr(mover.pause_reason, "name", str(mover.pause_reason))
             raise JobFailed(f"the mover paused for {reason}, for which a restore has no remedy")
-        if self._current + 1 == len(self._media):
+        if self._current + 1 == len(self.media):
             return None
-        here = self._media[self._current]
-        if here.window_length == ALL:
-            # Without a catalogue, a cartridge ends where reading it did, and the next goes on from there.
-            size = self._order.record_size
-            end = -(-mover.bytes_moved // size) * size
-            self._media[self._current] = replace(here, window_length=end - here.window_offset)
-            self._media[self._current + 1] = replace(self._media[self._current + 1], window_offset=end)
+        if self._note_end(mover):
+            following = self.media[self._current + 1]
+            self.media[self._current + 1] = replace(following, window_offset=self.media[self._current].end)
         return self._current + 1
+
+    def _note_end(self, mover: MoverGetStateReply) -> bool:
+        """Without a catalogue, a cartridge ends where reading it did. True if that was not known before."""
+        here = self.media[self._current]
+        if here.window_length != ALL:
+            return False
+        size = self._order.record_size
+        end = -(-mover.bytes_moved // size) * size
+        self.media[self._current] = replace(here, window_length=end - here.window_offset)
+        return True
 
 
 def select(names: Sequence[str], root: str, filesystem: str) -> list[Wanted]:

@@ -21,15 +21,17 @@ def catalogue(tmp_path: Path) -> Catalogue:
 
 
 def begin(catalogue: Catalogue, filesystem: str = "/vol/a") -> int:
-    return catalogue.begin(data_server="filer:10000", tape_server="filer:10000", ndmp_version=4, butype="tar",
-                           filesystem=filesystem, record_size=65536)
+    return catalogue.begin(
+        data_server="filer:10000", tape_server="filer:10000", ndmp_version=4, butype="tar",
+        filesystem=filesystem, record_size=65536)
 
 
 def test_a_second_backup_is_appended_to_the_same_file(tmp_path: Path) -> None:
     for name in ("/vol/a", "/vol/b"):
         with Catalogue.open(tmp_path / "jobs.cat", create=True) as catalogue:
             number = begin(catalogue, name)
-            catalogue.finish(number, success=True, size=7, data_halt="SUCCESSFUL", mover_halt="CONNECT_CLOSED")
+            catalogue.finish(number, success=True, size=7, data_halt="SUCCESSFUL",
+                             mover_halt="CONNECT_CLOSED")
     with Catalogue.open(tmp_path / "jobs.cat") as catalogue:
         assert [each.filesystem for each in catalogue.backups()] == ["/vol/a", "/vol/b"]
         assert catalogue.backup().filesystem == "/vol/b"
@@ -136,8 +138,8 @@ def test_names_that_are_not_utf8_are_kept_byte_for_byte(catalogue: Catalogue) ->
     assert history.lookup("/d/caf\udce9") is not None
     assert [entry.path for entry in history.entries("/d")] == ["/d", "/d/é", "/d/caf\udce9", "/d/caf\udce9/x"]
     assert [entry.path for entry in history.entries("/d/caf\udce9")] == ["/d/caf\udce9", "/d/caf\udce9/x"]
-    raw = catalogue.database.execute("SELECT path FROM file WHERE typeof(path) = 'blob' ORDER BY path").fetchall()
-    assert raw == [(b"/d/caf\xe9",), (b"/d/caf\xe9/x",)]
+    raw = catalogue.database.execute("SELECT path FROM file WHERE typeof(path) = 'blob' ORDER BY path")
+    assert raw.fetchall() == [(b"/d/caf\xe9",), (b"/d/caf\xe9/x",)]
 
 
 def tree(writer: HistoryWriter, dots: bool = False) -> None:
