@@ -43,6 +43,7 @@ RECEIVE = 256 << 10
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", bound=Reply)
 PostHandler = Callable[[int, Message], None]
+RawHandler = Callable[[int, bytes], bool]
 
 
 @dataclass(slots=True)
@@ -61,6 +62,11 @@ def ignore_post(code: int, post: Message) -> None:
     """The post handler of those who wait for nothing."""
 
 
+def take_no_raw(code: int, body: bytes) -> bool:
+    """The raw handler of those who want every post decoded."""
+    return False
+
+
 class Connection:
     """A control connection that is open at ``version``."""
 
@@ -68,6 +74,7 @@ class Connection:
         self.place = place
         self.version = Version.V4
         self.on_post: PostHandler = ignore_post
+        self.on_raw_post: RawHandler = take_no_raw
         self.stop = stop or Stop()
         self._socket = sock
         self._unframer = Unframer(MAX_RECORD)
@@ -190,6 +197,8 @@ class Connection:
             data = record[SIZE:]
             if header.message_type == MessageType.REPLY:
                 return header, data
+            if self.on_raw_post(header.message_code, data):
+                continue
             kind = registry.post_class(header.message_code, self.version)
             if kind is not None:
                 self.on_post(header.message_code, self._decode(kind, data))

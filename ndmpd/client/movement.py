@@ -82,6 +82,7 @@ class Movement:
             self.connections.append(mover.connection)
         for connection in self.connections:
             connection.on_post = posts.take
+            connection.on_raw_post = posts.take_raw
         self._progress: tuple[int, ...] = ()
         self._progress_at = time.monotonic()
 

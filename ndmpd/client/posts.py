@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ndmpd.client.catalogue import Catalogue
 from ndmpd.client.history import HistoryWriter, Row
 from ndmpd.client.observer import Observer
+from ndmpd.client.quick_history import take_dirs, take_files, take_nodes
 from protocol.ndmp.codes import Code, FileStatUnsupported, FsType, LogType, RecoveryStatus
 from protocol.ndmp.filehist import FhAddDirPost, FhAddFilePost, FhAddNodePost, FileName, FileStat
 from protocol.ndmp.log import LogFilePost, LogMessagePost
@@ -72,6 +73,30 @@ class Posts:
                 self._notice(code)
         if code in (Code.FH_ADD_FILE, Code.FH_ADD_NODE):
             self.observer.history(self.history.entries)
+
+    def take_raw(self, code: int, body: bytes) -> bool:
+        """File history in its common form, which is not worth decoding whole; False for anything else."""
+        match code:
+            case Code.FH_ADD_FILE:
+                files = take_files(body)
+                for file in files or ():
+                    self.history.file(*file)
+                taken = files is not None
+            case Code.FH_ADD_DIR:
+                dirs = take_dirs(body)
+                for entry in dirs or ():
+                    self.history.directory_entry(entry.parent, entry.name, entry.node)
+                taken = dirs is not None
+            case Code.FH_ADD_NODE:
+                nodes = take_nodes(body)
+                for stats, node, fh_info in nodes or ():
+                    self.history.node(node, stats, fh_info)
+                taken = nodes is not None
+            case _:
+                return False
+        if taken:
+            self.observer.history(self.history.entries)
+        return taken
 
     def _notice(self, code: int) -> None:
         self.seen[code] += 1
