@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
-from ndmpd.datapath import copy_from_file, copy_to_file
-from ndmpd.pieces import FileExtent, Inline, OpenFile
+from ndmpd.datapath import copy_from_file, copy_to_file, read_bytes
+from ndmpd.pieces import FileExtent, Inline, OpenFile, Piece, split
 from ndmpd.san.commands import READ_12, VERIFY_10, VERIFY_16, WRITE_12
-from ndmpd.san.dataphase import clip, gather
+from ndmpd.san.dataphase import clip
 from ndmpd.san.errors import CheckCondition, refused
 from ndmpd.san.folder import San
 from ndmpd.san.holes import runs, zero
@@ -99,14 +100,22 @@ def verify(disk: Disk, task: Task) -> None:
     if not task.field["check"]:
         return
     task.expect(blocks * BLOCK)
-    rest = list(clip(task.command.data_out, blocks * BLOCK))
     done = 0
-    for piece in rest:
-        data = gather([piece], piece.length)
-        if os.pread(disk.file.fd, len(data), lba * BLOCK + done) != data:
-            raise CheckCondition(Sense(SenseKey.MISCOMPARE, _MISCOMPARE))
-        done += len(data)
+    for piece in clip(task.command.data_out, blocks * BLOCK):
+        for part in _parts(piece):
+            data = read_bytes([part], task.command.faults)
+            if os.pread(disk.file.fd, len(data), lba * BLOCK + done) != data:
+                raise CheckCondition(Sense(SenseKey.MISCOMPARE, _MISCOMPARE))
+            done += len(data)
     task.transferred = done
+
+
+def _parts(piece: Piece) -> Iterator[Piece]:
+    """``piece`` in parts small enough to take into memory."""
+    while piece.length > _CHUNK:
+        part, piece = split(piece, _CHUNK)
+        yield part
+    yield piece
 
 
 def synchronize_cache(disk: Disk, task: Task) -> None:
@@ -165,9 +174,7 @@ def write_same_16(disk: Disk, task: Task) -> None:
     blocks = blocks or disk.capacity.blocks - lba
     block = bytes(BLOCK)
     if not task.field["ndob"]:
-        task.expect(BLOCK)
-        block = gather(task.command.data_out, BLOCK)
-        task.transferred = BLOCK
+        block = task.parameters(BLOCK)
     if not any(block):
         zero(disk.file.fd, lba * BLOCK, blocks * BLOCK)
         return

@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ndmpd.datapath import length_of
 from ndmpd.san.commands import WRITE_FILEMARKS_16
-from ndmpd.san.dataphase import clip, length_of
+from ndmpd.san.dataphase import clip
 from ndmpd.san.errors import CheckCondition
 from ndmpd.san.medium import CartridgeFacts, Medium
 from ndmpd.san.task import Operation, Task

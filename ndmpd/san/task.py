@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ndmpd.datapath import length_of, read_bytes
 from ndmpd.ports import Command
-from ndmpd.san.dataphase import gather, length_of, scatter
+from ndmpd.san.dataphase import clip, scatter
 from ndmpd.san.errors import CheckCondition, refused
 from ndmpd.san.reservations import Access
 from protocol.errors import WireError
@@ -52,7 +53,7 @@ class Task:
             raise refused(Asc.PARAMETER_LIST_LENGTH)
         self.expect(length)
         self.transferred = length
-        return gather(self.command.data_out, length)
+        return read_bytes(clip(self.command.data_out, length), self.command.faults)
 
     def expect(self, length: int) -> None:
         """Make sure that the initiator sends ``length`` bytes of data-out, as the CDB says."""

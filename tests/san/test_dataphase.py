@@ -1,4 +1,4 @@
-"""Parameter data in and out of every kind of piece."""
+"""Data phases cut to what the command moves."""
 
 from __future__ import annotations
 
@@ -7,22 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ndmpd.pieces import FileExtent, Inline, LunExtent, OpenFile, Zeros
-from ndmpd.san.dataphase import clip, gather, length_of, scatter
+from ndmpd.pieces import FileExtent, Inline, OpenFile, Zeros
+from ndmpd.san.dataphase import clip, scatter
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> OpenFile:
     (tmp_path / "file").write_bytes(b"0123456789")
     return OpenFile(os.open(tmp_path / "file", os.O_RDWR), "file")
-
-
-def test_parameters_are_gathered_from_every_kind_of_piece(file: OpenFile) -> None:
-    pieces = [Inline(b"ab"), Zeros(2), FileExtent(file, 8, 4), Inline(b"cd")]
-    assert length_of(pieces) == 10
-    assert gather(pieces, 100) == b"ab\0\x0089\0\0cd"
-    assert gather(pieces, 5) == b"ab\0\x008"
-    assert gather(pieces, 0) == b""
 
 
 def test_data_is_scattered_as_far_as_there_is_room(file: OpenFile) -> None:
@@ -39,10 +31,3 @@ def test_clipping_keeps_the_front_of_the_pieces() -> None:
     assert clip(pieces, 4) == [Inline(b"abc"), Zeros(1)]
     assert clip(pieces, 3) == [Inline(b"abc")]
     assert [bytes(one.data) for one in clip(pieces, 2) if isinstance(one, Inline)] == [b"ab"]
-
-
-def test_blocks_of_a_unit_are_no_parameters() -> None:
-    with pytest.raises(ValueError, match="disk0"):
-        gather([LunExtent("disk0", 0, 1)], 512)
-    with pytest.raises(ValueError, match="disk0"):
-        scatter(b"x", [LunExtent("disk0", 0, 1)])

@@ -117,6 +117,17 @@ def test_verify_compares_only_where_it_is_given_data(disk: Host) -> None:
     assert refused(disk.send(VERIFY_10.put(lba=BLOCKS, blocks=1)), Asc.LBA_OUT_OF_RANGE)
 
 
+def test_verify_takes_its_data_in_parts(disk: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ndmpd.san.disk._CHUNK", 100)
+    data = os.urandom(1024)
+    disk.send(scsi.WRITE_10.put(lba=0, blocks=2), data)
+    assert disk.send(VERIFY_16.put(lba=0, blocks=2, check=1), data).transferred == 1024
+    for at in (0, 99, 100, 1023):
+        wrong = data[:at] + bytes((data[at] ^ 1,)) + data[at + 1:]
+        outcome = disk.send(VERIFY_16.put(lba=0, blocks=2, check=1), wrong)
+        assert outcome.is_check(SenseKey.MISCOMPARE, 0x1D00)
+
+
 def test_block_limits_allow_what_unmap_does(disk: Host) -> None:
     data = disk.send(scsi.INQUIRY.put(evpd=1, page=0xB0, allocation=255), room=255).data
     limits = TransferLimits.take(VpdPage.take(data, 0xB0).body)
