@@ -306,7 +306,7 @@ class Session:
             self._out.open = None
             return
         self._out.answer(reply(refusal.error))
-        if refusal.text and self._connection.authorized:
+        if refusal.text:
             self._out.log(LogType.ERROR, refusal.text, about_last=True)
 
     def _settle(self) -> None:

@@ -137,8 +137,7 @@ class DataRequests:
         self._out.answer(reply())
 
     def failed(self, event: events.DataFailed) -> None:
-        if self._data.state != DataState.HALTED:
-            self._data.environment = []
+        self._data.environment = []
         raise Refused(Error.UNDEFINED if event.error == Error.NO_ERR else event.error, event.text)
 
     # Events of their own

@@ -7,7 +7,10 @@ from protocol.ndmp.codes import Error
 
 
 class Refused(NdmpdError):
-    """``text`` goes to an authorised DMA as a LOG_MESSAGE associated with the reply (2.8.1), if not empty."""
+    """``text`` goes to the DMA as a LOG_MESSAGE associated with the reply (2.8.1), if it is not empty.
+
+    What is refused before authentication has none.
+    """
 
     def __init__(self, error: Error, text: str = "") -> None:
         super().__init__(text or error.name)

@@ -202,6 +202,8 @@ def test_a_performed_request_is_answered_with_the_services_reply() -> None:
 def test_server_info_is_served_before_authentication() -> None:
     dma = Dma(authorized=False)
     assert dma.ask(ConfigGetServerInfoRequest()) is None
+    assert dma.tell(events.Log(LogType.ERROR, "inside")) == [], "nobody is told what goes on in here"
+    assert dma.notes[-1] == "inside"
     assert dma.tell(events.Performed(ConfigGetServerInfoReply(vendor_name="v")))[0].error == Error.NO_ERR
 
 

@@ -176,10 +176,17 @@ def test_a_job_that_never_was_has_no_environment() -> None:
     dma = data_in(DataState.LISTEN)
     dma.ask(DataAbortRequest())
     assert environment_of(dma) == []
+    refused = data_in(DataState.CONNECTED)
+    refused.ask(BACKUP)
+    refused.tell(events.DataFailed(Error.ILLEGAL_ARGS, "no"))
+    refused.ask(DataAbortRequest())
+    assert environment_of(refused) == []
 
 
 def test_stop_forgets_everything() -> None:
-    dma = data_in(DataState.HALTED)
+    dma = data_in(DataState.ACTIVE, recover=True)
+    dma.tell(events.DataWants(512, 512))
+    dma.tell(events.DataHalted(DataHaltReason.SUCCESSFUL))
     dma.figures.data_figures = DataFigures(5, 6, 7)
     assert dma.ask(DataStopRequest()) == Error.NO_ERR
     assert dma.deeds == [effects.DataRelease()]

@@ -75,6 +75,8 @@ history     -     -          -          ACTIVE   -
 wants       -     -          -          ACTIVE   -
 """
 
+CAUSES = {"accepted": DataInput.PEER_CONNECTED, "halted": DataInput.ENDED}
+
 VERSIONS = pytest.mark.parametrize("version", Version)
 
 
@@ -101,6 +103,9 @@ def test_a_request_does_what_the_draft_says_in_each_state(cell: Cell, version: V
     assert len(notices(seen)) == cell.notice
     if cell.to is None:
         assert dma.deeds == [], "a refused request changes nothing (2.11.1)"
+    else:
+        cause = DataInput[cell.cause.replace("_FILEHIST", "_RECOVER_FILEHIST")]
+        assert DATA.step(DataState[cell.state], cause, version) == DataState[cell.to]
     assert dma.complaints == []
 
 
@@ -114,6 +119,8 @@ def test_an_event_counts_in_its_states_and_is_ignored_in_others(cell: Cell, vers
     if cell.to is None:
         assert seen == [] and dma.deeds == []
         assert dma.notes[-1].startswith("ignored ")
+    elif cell.cause in CAUSES:
+        assert DATA.step(DataState[cell.state], CAUSES[cell.cause], version) == DataState[cell.to]
     assert dma.complaints == []
 
 

@@ -270,6 +270,13 @@ def test_to_the_end_of_the_stream_is_all_ones_for_the_mover(offset: int) -> None
     assert dma.deeds == [effects.MoverRead(offset, ALL_ONES)]
 
 
+def test_wanting_nothing_moves_nothing() -> None:
+    dma = joined_and_started(WRITE)
+    noted = len(dma.notes)
+    assert dma.tell(events.DataWants(RECORD, 0)) == []
+    assert dma.deeds == [] and len(dma.notes) == noted
+
+
 def test_what_data_wants_of_a_paused_mover_waits_for_continue() -> None:
     dma = joined_and_started(WRITE)
     dma.tell(events.MoverPaused(MoverPauseReason.EOF))

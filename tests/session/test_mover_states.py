@@ -107,6 +107,10 @@ paused    -     -        !PAUSED  -        -
 halted    -     !HALTED  !HALTED  !HALTED  -
 """
 
+CAUSES = {
+    "accepted": MoverInput.PEER_CONNECTED, "paused": MoverInput.INTERRUPTED, "halted": MoverInput.ENDED,
+}
+
 ALL_REQUESTS = [
     pytest.param(version, mode, cell, id=f"{version.name}-{mode.name}-{cell.cause}-in-{cell.state}")
     for (version, mode), table in EXPECTED_REQUESTS.items()
@@ -140,6 +144,8 @@ def test_a_request_does_what_the_draft_says_in_each_state(version: Version, mode
     assert len(notices(seen)) == cell.notice
     if cell.to is None:
         assert dma.deeds == [], "a refused request changes nothing (2.11.1)"
+    else:
+        assert MOVER.step(MoverState[cell.state], MoverInput[cell.cause], version) == MoverState[cell.to]
     assert dma.complaints == []
 
 
@@ -153,6 +159,8 @@ def test_an_event_counts_in_its_states_and_is_ignored_in_others(version: Version
     if cell.to is None:
         assert seen == [] and dma.deeds == []
         assert dma.notes[-1].startswith("ignored ")
+    else:
+        assert MOVER.step(MoverState[cell.state], CAUSES[cell.cause], version) == MoverState[cell.to]
     assert dma.complaints == []
 
 
