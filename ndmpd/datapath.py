@@ -1,0 +1,221 @@
+"""Move the bytes of pieces: into a file, onto a socket, into memory; and from a file into destinations.
+
+The copier is a page-aligned buffer of 1 MiB a thread with preadv and pwritev. It was measured against
+copy_file_range, sendfile and mapped sources on ext4 with a warm page cache, and is the one that keeps up with
+``dd bs=1M``.
+
+Rule for sources (``pieces``): an extent yields exactly its length. What cannot be read is zeros, and is
+added to ``faults``. Rule for targets: an OSError passes through to the caller.
+
+``LunExtent`` is not moved here: whoever owns the disk's transport lowers it to another piece first.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+
+from ndmpd.pieces import FileExtent, Inline, LunExtent, Piece, Zeros
+from ndmpd.ports import SourceFault
+
+CHUNK = 1 << 20
+# An iovec list longer than this is EINVAL (Linux UIO_MAXIOV is 1024).
+_MANY = 512
+_NOTHING = bytes(CHUNK)
+
+_own = threading.local()
+
+
+def _buffer() -> memoryview:
+    """This thread's copy buffer. Private and page-aligned: unaligned ones cost a sixth of the speed."""
+    view: memoryview | None = getattr(_own, "view", None)
+    if view is None:
+        view = memoryview(mmap.mmap(-1, CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        _own.view = view
+    return view
+
+
+def length_of(pieces: Sequence[Piece]) -> int:
+    """Bytes of all ``pieces`` together."""
+    return sum(piece.length for piece in pieces)
+
+
+def copy_to_file(pieces: Sequence[Piece], fd: int, offset: int, faults: list[SourceFault]) -> int:
+    """Write the bytes of ``pieces`` to ``fd`` from ``offset``, small ones many in a call; returns how many."""
+    start = offset
+    gathered: list[bytes | bytearray | memoryview] = []
+    size = 0
+    for piece in pieces:
+        match piece:
+            case Inline(data):
+                gathered.append(data)
+                size += len(data)
+                if len(gathered) < _MANY:
+                    continue
+                offset += _write_all(fd, gathered, offset, size)
+            case Zeros(length) if length <= CHUNK:
+                gathered.append(memoryview(_NOTHING)[:length])
+                size += length
+                if len(gathered) < _MANY:
+                    continue
+                offset += _write_all(fd, gathered, offset, size)
+            case _:
+                offset += _write_all(fd, gathered, offset, size)
+                for chunk in _chunks(piece, offset - start, faults):
+                    offset += _write_all(fd, [chunk], offset, len(chunk))
+        gathered, size = [], 0
+    offset += _write_all(fd, gathered, offset, size)
+    return offset - start
+
+
+def copy_to_socket(pieces: Sequence[Piece], connection: socket.socket, faults: list[SourceFault]) -> int:
+    """Send the bytes of ``pieces`` on a blocking socket; extents by sendfile. Returns how many."""
+    sent = 0
+    for piece in pieces:
+        if isinstance(piece, FileExtent):
+            sent += _sendfile(piece, sent, connection, faults)
+        else:
+            for chunk in _chunks(piece, sent, faults):
+                connection.sendall(chunk)
+                sent += len(chunk)
+    return sent
+
+
+def read_bytes(pieces: Sequence[Piece], faults: list[SourceFault]) -> bytes:
+    """The bytes of ``pieces`` in memory; for control data and single records, not for bulk."""
+    found = bytearray()
+    for piece in pieces:
+        for chunk in _chunks(piece, len(found), faults):
+            found += chunk
+    return bytes(found)
+
+
+def copy_from_file(fd: int, offset: int, destinations: Sequence[Piece]) -> int:
+    """Fill ``destinations`` from ``fd`` at ``offset``; returns the bytes there were: less only at its end."""
+    start = offset
+    for target in destinations:
+        match target:
+            case Inline(data):
+                view = memoryview(data)
+                got = _read_all(fd, view, offset)
+            case Zeros(length):
+                got = min(length, max(0, os.fstat(fd).st_size - offset))
+            case FileExtent():
+                got = _fill_file(fd, offset, target)
+            case LunExtent(disk=disk):
+                raise TypeError(f"blocks of {disk} are filled through its transport")
+        offset += got
+        if got < target.length:
+            break
+    return offset - start
+
+
+def put_bytes(data: bytes | memoryview, destinations: Sequence[Piece]) -> None:
+    """Scatter ``data``, as long as ``destinations`` together, into them."""
+    view = memoryview(data)
+    for target in destinations:
+        part, view = view[: target.length], view[target.length :]
+        match target:
+            case Inline(buffer):
+                memoryview(buffer)[: len(part)] = part
+            case FileExtent(file, offset):
+                _write_all(file.fd, [part], offset, len(part))
+            case Zeros():
+                pass
+            case LunExtent(disk=disk):
+                raise TypeError(f"blocks of {disk} are filled through its transport")
+
+
+def _chunks(piece: Piece, before: int, faults: list[SourceFault]) -> Iterator[bytes | bytearray | memoryview]:
+    """The bytes of one piece as buffers, each valid until the next is asked for.
+
+    ``before``: the bytes of the pieces ahead of it, from where faults are counted.
+    """
+    match piece:
+        case Inline(data):
+            yield data
+        case Zeros(length):
+            while length:
+                step = min(length, CHUNK)
+                yield memoryview(_NOTHING)[:step]
+                length -= step
+        case FileExtent(file, offset, length):
+            buffer = _buffer()
+            done = 0
+            while done < length:
+                want = min(length - done, CHUNK)
+                try:
+                    got = os.preadv(file.fd, [buffer[:want]], offset + done)
+                    reason = "the file has shrunk"
+                except OSError as error:
+                    got, reason = 0, error.strerror or str(error)
+                if got == 0:
+                    faults.append(SourceFault(piece, before + done, length - done, reason))
+                    yield from _chunks(Zeros(length - done), before, faults)
+                    return
+                yield buffer[:got]
+                done += got
+        case LunExtent(disk=disk):
+            raise TypeError(f"blocks of {disk} are read through its transport")
+
+
+def _write_all(fd: int, buffers: list[bytes | bytearray | memoryview], offset: int, size: int) -> int:
+    """Write ``size`` bytes of ``buffers`` at ``offset``, whole; raises OSError (ENOSPC where no progress)."""
+    if not size:
+        return 0
+    done = os.pwritev(fd, buffers, offset)
+    if done < size:
+        rest = memoryview(b"".join(buffers))
+        while done < size:
+            wrote = os.pwrite(fd, rest[done:], offset + done)
+            if not wrote:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            done += wrote
+    return size
+
+
+def _read_all(fd: int, view: memoryview, offset: int) -> int:
+    done = 0
+    while done < len(view):
+        got = os.preadv(fd, [view[done:]], offset + done)
+        if not got:
+            break
+        done += got
+    return done
+
+
+def _fill_file(fd: int, offset: int, target: FileExtent) -> int:
+    buffer = _buffer()
+    done = 0
+    while done < target.length:
+        got = os.preadv(fd, [buffer[: min(CHUNK, target.length - done)]], offset + done)
+        if not got:
+            break
+        _write_all(target.file.fd, [buffer[:got]], target.offset + done, got)
+        done += got
+    return done
+
+
+def _sendfile(piece: FileExtent, before: int, connection: socket.socket, faults: list[SourceFault]) -> int:
+    done = 0
+    while done < piece.length:
+        try:
+            got = os.sendfile(connection.fileno(), piece.file.fd, piece.offset + done, piece.length - done)
+            reason = "the file has shrunk"
+        except ConnectionError:
+            raise
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ETIMEDOUT):
+                raise
+            got, reason = 0, error.strerror or str(error)
+        if got == 0:
+            faults.append(SourceFault(piece, before + done, piece.length - done, reason))
+            for chunk in _chunks(Zeros(piece.length - done), before, faults):
+                connection.sendall(chunk)
+            break
+        done += got
+    return piece.length

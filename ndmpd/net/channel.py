@@ -1,0 +1,156 @@
+"""The local channel: DATA and MOVER of this server joined by an AF_UNIX stream instead of TCP.
+
+A backup sends pieces, extents as descriptors (SCM_RIGHTS) rather than as bytes; the mover answers with how many
+pieces are on tape, and with what could not be read of them. A recover sends pulls: destinations for the bytes
+at a stream offset; the mover fills them and says so. Frames are private to the two ends, which run the same
+program; nothing of a peer's is interpreted here.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ndmpd.errors import StreamError
+from ndmpd.pieces import FileExtent, Inline, LunExtent, OpenFile, Piece, Zeros
+
+_FRAME = struct.Struct("!B3xIQQQ")
+_FD = struct.calcsize("i")
+_SO_SNDBUFFORCE = 32
+BUFFER = 4 << 20
+MOST_INLINE = 64 << 20
+"""A frame's payload is never larger: formatters cut their inline bytes far below."""
+
+
+class Kind(IntEnum):
+    """``a``, ``b``, ``c`` of each frame in brackets; then its payload."""
+
+    INLINE = 1
+    """Bytes by value (payload)."""
+    ZEROS = 2
+    """[length]"""
+    FILE = 3
+    """[offset, length, strict], a descriptor, payload: its name."""
+    LUN = 4
+    """[lba, blocks, block length], payload: the disk's name."""
+    END = 5
+    """The stream is complete; what follows is the close."""
+    WRITTEN = 6
+    """[pieces]: so many, counted from the first, are on tape."""
+    FAULT = 7
+    """[piece number, bytes skipped in it, length], payload: reason."""
+    DONE = 8
+    """Every record is on tape."""
+    PULL = 9
+    """[stream offset, bytes, destinations]: fill the destinations that follow; with none, send the bytes."""
+    FILLED = 10
+    """[bytes] of the pull were filled; fewer only where the stream ended. Payload: bytes pulled by value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    kind: Kind
+    a: int = 0
+    b: int = 0
+    c: int = 0
+    payload: bytes | bytearray | memoryview = b""
+    fd: int = -1
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a channel inside this server."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    for end in ends:
+        widen(end)
+    return ends
+
+
+def widen(end: socket.socket) -> None:
+    """Let a few batches be under way, so that both ends work at once."""
+    try:
+        end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, BUFFER)
+    except PermissionError:
+        with suppress(OSError):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+
+
+def send(end: socket.socket, frame: Frame) -> None:
+    """Send one frame, whole. Raises OSError where the other end is gone."""
+    header = _FRAME.pack(frame.kind, len(frame.payload), frame.a, frame.b, frame.c)
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [frame.fd]))] if frame.fd >= 0 else []
+    buffers = [header, frame.payload] if frame.payload else [header]
+    sent = end.sendmsg(buffers, rights)
+    total = len(header) + len(frame.payload)
+    if sent < len(header):
+        end.sendall(header[sent:])
+        sent = len(header)
+    if sent < total:
+        end.sendall(memoryview(frame.payload)[sent - len(header):])
+
+
+def receive(end: socket.socket) -> Frame | None:
+    """The next frame, None where the other end closed between frames. Raises StreamError inside one."""
+    header, ancillary, _, _ = end.recvmsg(_FRAME.size, socket.CMSG_SPACE(_FD))
+    if not header:
+        return None
+    fd = -1
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            (fd,) = struct.unpack("i", data[:_FD])
+    if len(header) < _FRAME.size:
+        header += _exactly(end, _FRAME.size - len(header))
+    kind, size, a, b, c = _FRAME.unpack(header)
+    if size > MOST_INLINE:
+        raise StreamError(f"the local channel announces {size} bytes in one frame; it is out of step")
+    return Frame(Kind(kind), a, b, c, _exactly(end, size) if size else b"", fd)
+
+
+def _exactly(end: socket.socket, size: int) -> bytearray:
+    data = bytearray(size)
+    view = memoryview(data)
+    while view:
+        got = end.recv_into(view, 0, socket.MSG_WAITALL)
+        if not got:
+            raise StreamError("the local channel closed inside a frame")
+        view = view[got:]
+    return data
+
+
+def send_piece(end: socket.socket, piece: Piece) -> None:
+    match piece:
+        case Inline(data):
+            view = memoryview(data)
+            send(end, Frame(Kind.INLINE, payload=view[:MOST_INLINE]))
+        case Zeros(length):
+            send(end, Frame(Kind.ZEROS, length))
+        case FileExtent(file, offset, length, strict):
+            send(end, Frame(Kind.FILE, offset, length, strict, _encoded(file.name), file.fd))
+        case LunExtent(disk, lba, blocks, block_length):
+            send(end, Frame(Kind.LUN, lba, blocks, block_length, _encoded(disk)))
+
+
+def piece_of(frame: Frame) -> Piece:
+    """The piece that a frame carries. Raises StreamError for a frame of another kind."""
+    match frame.kind:
+        case Kind.INLINE:
+            return Inline(frame.payload)
+        case Kind.ZEROS:
+            return Zeros(frame.a)
+        case Kind.FILE if frame.fd >= 0:
+            return FileExtent(OpenFile(frame.fd, _decoded(frame.payload)), frame.a, frame.b, bool(frame.c))
+        case Kind.LUN:
+            return LunExtent(_decoded(frame.payload), frame.a, frame.b, frame.c)
+        case _:
+            raise StreamError(f"{frame.kind.name} on the local channel where a piece was due")
+
+
+def _encoded(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _decoded(name: bytes | bytearray | memoryview) -> str:
+    return bytes(name).decode("utf-8", "surrogateescape")
