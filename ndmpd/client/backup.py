@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ndmpd.client.catalogue import Catalogue, Medium
-from ndmpd.client.errors import ClientError, JobFailed, Refused
+from ndmpd.client.errors import ClientError, JobFailed, Refused, WrongUsage
 from ndmpd.client.media import TapeStation
 from ndmpd.client.movement import ALL, Ending, Movement
 from protocol.ndmp.codes import DataHaltReason, DataState, MoverMode, MoverPauseReason, TapeOpenMode
@@ -34,10 +34,10 @@ class BackupOrder:
 
     def __post_init__(self) -> None:
         if self.record_size % RECORD_UNIT or not RECORD_UNIT <= self.record_size <= MAX_RECORD_SIZE:
-            raise JobFailed(f"a record of {self.record_size} bytes cannot be written; "
+            raise WrongUsage(f"a record of {self.record_size} bytes cannot be written; "
                             f"take a multiple of {RECORD_UNIT} up to {MAX_RECORD_SIZE}")
         if self.limit is not None and self.limit < self.record_size:
-            raise JobFailed(f"a cartridge limited to {self.limit} bytes does not hold one record")
+            raise WrongUsage(f"a cartridge limited to {self.limit} bytes does not hold one record")
 
 
 class Backup:

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,8 +198,17 @@ class Catalogue:
         return int(self.database.execute(question, values).fetchone()[0])
 
     def commit(self) -> None:
-        if self.database.in_transaction:
-            self.database.execute("COMMIT")
+        with self._readable_errors():
+            if self.database.in_transaction:
+                self.database.execute("COMMIT")
+
+    @contextmanager
+    def _readable_errors(self) -> Iterator[None]:
+        """A full disk or a locked file as a CatalogueError that names the file."""
+        try:
+            yield
+        except sqlite3.Error as problem:
+            raise CatalogueError(f"{self.path}: cannot be written: {problem}") from None
 
     def close(self) -> None:
         self.commit()
@@ -249,10 +259,11 @@ class Catalogue:
 
     def insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
         """Add a batch of rows to ``file``, ``dir`` or ``node``; a repeated entry replaces the earlier one."""
-        if not self.database.in_transaction:
-            self.database.execute("BEGIN")
         places = ", ".join("?" * len(rows[0]))
-        self.database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({places})", rows)
+        with self._readable_errors():
+            if not self.database.in_transaction:
+                self.database.execute("BEGIN")
+            self.database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({places})", rows)
 
     # -- reading
 

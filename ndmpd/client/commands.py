@@ -15,7 +15,7 @@ from rich.console import Console
 from ndmpd.client.backup import BackupOrder
 from ndmpd.client.catalogue import Backup, Catalogue, Medium
 from ndmpd.client.display import Bar, show_report
-from ndmpd.client.errors import ClientError, ExitStatus, UrlError
+from ndmpd.client.errors import ClientError, ExitStatus, WrongUsage
 from ndmpd.client.history import History
 from ndmpd.client.jobs import Report, run_backup, run_restore, run_toc
 from ndmpd.client.listing import print_listing, show_query
@@ -141,7 +141,7 @@ def stored(catalogue: Catalogue | None, chosen: dict[str, Any]) -> tuple[Backup 
         found = catalogue.backup(chosen["number"])
         return found, catalogue.media(found.id)
     if not chosen["butype"] or not chosen["record_size"]:
-        raise UrlError("give the --catalogue of the backup, or --butype and --record-size")
+        raise WrongUsage("give the --catalogue of the backup, or --butype and --record-size")
     count = max(1, len(chosen["cartridges"]) if chosen["changer"] else len(chosen["drives"]))
     return None, [Medium("", "", chosen["skip_files"] if index == 0 else 0, 0, ALL) for index in range(count)]
 
@@ -199,15 +199,18 @@ def located(history: History, wanted: list[Wanted]) -> list[Wanted]:
 
 
 @click.command()
-@click.argument("server", type=server_url, required=False)
-@click.argument("path", default="/")
+@click.argument("where", nargs=-1, metavar="[ndmp://SERVER] [PATH]")
 @options(BACK_OPTIONS, TAPE_OPTIONS, SERVER_OPTIONS, OUTPUT_OPTIONS)
 @honest
-def toc(server: ServerUrl | None, path: str, **chosen: Any) -> int:
-    """List what a backup holds below PATH. With SERVER, read it from tape into the catalogue first."""
-    chosen["allow_partial"] = False
+def toc(where: tuple[str, ...], **chosen: Any) -> int:
+    """List what a backup holds below PATH. With ndmp://SERVER, read it from tape into the catalogue first."""
+    server = server_url(where[0]) if where and where[0].startswith("ndmp://") else None
+    paths = where if server is None else where[1:]
+    if len(paths) > 1:
+        raise WrongUsage("one PATH can be listed at a time; a server is written ndmp://user@host:port")
+    path = paths[0] if paths else "/"
     if server is None and not chosen["catalogue"]:
-        raise UrlError("give a --catalogue to list, or a SERVER to read the tape")
+        raise WrongUsage("give a --catalogue to list, or a SERVER to read the tape")
     with Catalogue.open(chosen["catalogue"] or ":memory:", create=server is not None) as catalogue:
         status = int(ExitStatus.OK)
         if server is not None:

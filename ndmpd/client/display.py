@@ -6,6 +6,8 @@ error.
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from types import TracebackType
 
 from rich.console import Console
@@ -21,6 +23,10 @@ from protocol.ndmp.codes import DataUnsupported, LogType, MoverState
 from protocol.ndmp.data import DataGetStateReply
 from protocol.ndmp.mover import MoverGetStateReply
 
+WINDOW = 5.0
+"""Seconds over which the rate shown is measured."""
+BELIEVABLE = 1 << 60
+"""Estimates of what remains are below this; some servers send all ones for not knowing."""
 STYLES: dict[int, str] = {LogType.ERROR: "bold red", LogType.WARNING: "yellow", LogType.DEBUG: "dim"}
 
 
@@ -37,6 +43,7 @@ class Bar(Observer):
         self._verbose = verbose
         self._entries = 0
         self._place = ""
+        self._samples: deque[tuple[float, int]] = deque()
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓[/]"), TextColumn("[bold]{task.description}[/]"),
             BarColumn(bar_width=28), TextColumn("{task.fields[percent]}", style="cyan", justify="right"),
@@ -64,18 +71,26 @@ class Bar(Observer):
     def states(self, data: DataGetStateReply, mover: MoverGetStateReply) -> None:
         moved = max(data.bytes_processed, mover.bytes_moved)
         total = self._total
-        if not total and not data.unsupported & DataUnsupported.EST_BYTES_REMAIN and data.est_bytes_remain:
+        if not total and not data.unsupported & DataUnsupported.EST_BYTES_REMAIN \
+                and data.est_bytes_remain < BELIEVABLE:
             total = data.bytes_processed + data.est_bytes_remain
-        total = max(total, moved)
         known = total > moved > 0
-        task = self._progress.tasks[0]
         self._progress.update(self._task, completed=moved, total=total if known else None)
         files = f"{self._entries:,} files" if self._entries else ""
         where = "paused" if mover.state == MoverState.PAUSED else self._place
         self._progress.update(
             self._task, moved=decimal(moved), files=files, where=where,
             percent=f"{100 * moved // total}%" if known else "",
-            rate=f"{decimal(int(task.speed))}/s" if task.speed else "")
+            rate=self._rate(moved))
+
+    def _rate(self, moved: int) -> str:
+        """Bytes a second over the last ``WINDOW`` seconds."""
+        now = time.monotonic()
+        self._samples.append((now, moved))
+        while now - self._samples[0][0] > WINDOW:
+            self._samples.popleft()
+        since, before = self._samples[0]
+        return f"{decimal(int((moved - before) / (now - since)))}/s" if now > since else ""
 
     def cartridge(self, name: str, drive: str) -> None:
         self._place = f"{name} in {drive}" if name else drive

@@ -31,10 +31,14 @@ class ClientError(NdmpdError):
     exit_status = ExitStatus.FAILED
 
 
-class UrlError(ClientError):
-    """An agent's address cannot be understood."""
+class WrongUsage(ClientError):
+    """What was asked for cannot be meant, or something is missing in it."""
 
     exit_status = ExitStatus.USAGE
+
+
+class UrlError(WrongUsage):
+    """A server's address cannot be understood."""
 
 
 class Unreachable(ClientError):

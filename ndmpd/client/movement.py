@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ndmpd.client.agents import DataAgent, MoverAgent
 from ndmpd.client.connection import Connection, await_posts
-from ndmpd.client.errors import ClientError, Refused
+from ndmpd.client.errors import CatalogueError, ClientError, Refused
 from ndmpd.client.observer import Observer
 from ndmpd.client.posts import Posts
 from protocol.ndmp.codes import (
@@ -36,7 +37,9 @@ POLL = 0.5
 AT_LEAST = 0.1
 """Seconds between two looks in a flood of posts."""
 GRACE = 30.0
-"""Seconds without any progress that one side may take to notice that the other has ended."""
+"""Seconds without any progress that a mover may take to notice that DATA has ended a recover."""
+PATIENCE = 1800.0
+"""The same where hurry would cost data: DATA may still be setting attributes, a drive emptying its buffer."""
 NOTICE = 10.0
 """Seconds to wait for the notice of a halt that was already seen by polling: history may still come before
 it."""
@@ -156,10 +159,12 @@ class Movement:
         if progress != self._progress:
             self._progress, self._progress_at = progress, time.monotonic()
         waited = time.monotonic() - self._progress_at
-        if mover_ended and (mover.halt_reason != MoverHaltReason.CONNECT_CLOSED or waited > GRACE):
+        if mover_ended and (mover.halt_reason != MoverHaltReason.CONNECT_CLOSED or waited > PATIENCE):
             _unless_refused(self.data.abort)
-        elif data_ended and waited > GRACE:
-            _unless_refused(self.mover.close if waited < 2 * GRACE else self.mover.abort)
+        elif data_ended:
+            grace = PATIENCE if data.operation == DataOperation.BACKUP else GRACE
+            if waited > grace:
+                _unless_refused(self.mover.close if waited < 2 * grace else self.mover.abort)
 
     def _end(self, data: DataGetStateReply, mover: MoverGetStateReply) -> Ending:
         seen = self.posts.seen
@@ -178,21 +183,22 @@ class Movement:
 
     def abandon(self) -> None:
         """Bring both sides back to IDLE, whatever they are doing. Raises nothing: it is for cleaning up."""
-        deadline = time.monotonic() + CLEANING
-        try:
+        with suppress(CatalogueError):
             self.posts.history.flush()
-            for halted, get_state, abort, stop in (
-                    (DataState.HALTED, self.data.get_state, self.data.abort, self.data.stop),
-                    (MoverState.HALTED, self.mover.get_state, self.mover.abort, self.mover.stop)):
+        deadline = time.monotonic() + CLEANING
+        for connection, halted, get_state, abort, stop in (
+                (self.data.connection, DataState.HALTED, self.data.get_state, self.data.abort,
+                 self.data.stop),
+                (self.mover.connection, MoverState.HALTED, self.mover.get_state, self.mover.abort,
+                 self.mover.stop)):
+            # Where a connection is gone, so is whatever it held (draft 3.4.1).
+            with suppress(ClientError):
                 while time.monotonic() < deadline:
                     state = get_state().state
                     if state == 0:
                         break
                     _unless_refused(stop if state == halted else abort)
-                    await_posts(self.connections, 0.05)
-        except ClientError:
-            # The connection is gone, and with it whatever it held (draft 3.4.1).
-            pass
+                    connection.pump(0.05)
 
 
 def _unless_refused(request: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ndmpd.client.catalogue import UNKNOWN, Medium
-from ndmpd.client.errors import ClientError, JobFailed
+from ndmpd.client.errors import ClientError, JobFailed, WrongUsage
 from ndmpd.client.media import TapeStation
 from ndmpd.client.movement import ALL, Ending, Movement
 from protocol.ndmp.codes import DataState, MoverMode, MoverPauseReason, TapeOpenMode, Version
@@ -54,8 +54,8 @@ class RestoreOrder:
 
     def __post_init__(self) -> None:
         if not self.media:
-            raise JobFailed("nothing says which cartridges the backup is on; "
-                            "give its catalogue, or --drive (and --cartridge)")
+            raise WrongUsage("nothing says which cartridges the backup is on; "
+                             "give its catalogue, or --drive (and --cartridge)")
 
 
 class Restore:

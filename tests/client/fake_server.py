@@ -179,6 +179,10 @@ class FakeServer:
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
 
+    def cut(self, side: str) -> None:
+        """Lose the connection of ``side``: data or mover."""
+        self._sides[side].shutdown(socket.SHUT_RDWR)
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:

@@ -10,9 +10,19 @@ import pytest
 from ndmpd.client.backup import BackupOrder
 from ndmpd.client.catalogue import Catalogue, Medium
 from ndmpd.client.connection import Stop
-from ndmpd.client.errors import ExitStatus, Interrupted, JobFailed, MediaError, Refused
+from ndmpd.client.errors import (
+    ExitStatus,
+    Interrupted,
+    JobFailed,
+    MediaError,
+    Refused,
+    Unreachable,
+    WrongUsage,
+)
 from ndmpd.client.history import History
-from ndmpd.client.jobs import Tapes
+from ndmpd.client.jobs import Tapes, run_backup
+from ndmpd.client.observer import Observer
+from ndmpd.client.servers import Servers
 from protocol.ndmp.codes import (
     Code,
     DataHaltReason,
@@ -30,10 +40,11 @@ from protocol.ndmp.data import DataStartBackupRequest
 from protocol.ndmp.filehist import FhAddFilePost, File, FileName, FileStat
 from protocol.ndmp.log import LogMessagePost
 from protocol.ndmp.message import Pval
-from tests.client.fake_server import RECORD, Filer
+from tests.client.fake_server import RECORD, FakeServer, Filer
 from tests.client.runs import (
     ALL,
     ORDER,
+    TWO_DRIVES,
     backup,
     drives,
     tape_operations,
@@ -237,7 +248,7 @@ def test_environment_is_sent_in_order_and_as_given() -> None:
 
 @pytest.mark.parametrize("size", [0, 511, 700, (1 << 20) + 512])
 def test_a_record_size_that_cannot_be_written_is_refused_at_once(size: int) -> None:
-    with pytest.raises(JobFailed, match="multiple of 512"):
+    with pytest.raises(WrongUsage, match="multiple of 512"):
         BackupOrder("tar", (), size)
 
 
@@ -263,3 +274,13 @@ def test_a_drive_that_becomes_free_soon_is_waited_for() -> None:
     filer.hooks[Code.DATA_START_BACKUP] = lambda it: it.end(1)
     assert backup(filer).exit_status == ExitStatus.OK
     assert filer.log.count("TAPE_OPEN") == 2
+
+
+def test_the_mover_is_cleaned_up_even_when_the_data_connection_is_gone() -> None:
+    filer, stop = Filer(), Stop()
+    with FakeServer(filer) as server:
+        filer.hooks[Code.DATA_GET_STATE] = lambda it: server.cut("data")
+        with pytest.raises(Unreachable), Servers(server.login(), server.login(), stop) as servers:
+            run_backup(servers, TWO_DRIVES, ORDER, stop=stop, observer=Observer())
+    assert filer.mover.state == 0
+    assert filer.requests()[-4:] == ["MOVER_STOP", "TAPE_MTIO", "TAPE_CLOSE", "CONNECT_CLOSE"]

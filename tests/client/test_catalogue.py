@@ -231,3 +231,12 @@ def test_without_a_catalogue_history_is_counted_only() -> None:
     writer.file("/x", STATS, 1, 2)
     writer.flush()
     assert writer.entries == 4
+
+
+def test_a_catalogue_that_cannot_be_written_is_named(catalogue: Catalogue) -> None:
+    number = begin(catalogue)
+    catalogue.database.execute("PRAGMA query_only = 1")
+    writer = HistoryWriter(catalogue, number)
+    writer.file("/x", STATS, 1, 0)
+    with pytest.raises(CatalogueError, match=r"jobs\.cat: cannot be written"):
+        writer.flush()
