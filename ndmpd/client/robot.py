@@ -21,7 +21,7 @@ from protocol.ndmp.scsi import (
     ScsiOpenReply,
     ScsiOpenRequest,
 )
-from protocol.scsi.command import INITIALIZE_ELEMENT_STATUS, MOVE_MEDIUM, READ_ELEMENT_STATUS, Status
+from protocol.scsi.command import MOVE_MEDIUM, READ_ELEMENT_STATUS, Status
 from protocol.scsi.sense import Sense, SenseKey
 from protocol.scsi.smc import Element, ElementStatus, ElementType
 
@@ -60,13 +60,14 @@ class Robot:
         except WireError as problem:
             raise MediaError(f"{self._device} reports elements not as SMC says: {problem}") from None
 
-    def take_stock(self) -> None:
-        """Have the changer look at every slot anew."""
-        self._execute(INITIALIZE_ELEMENT_STATUS.put())
+    def move(self, elements: Sequence[Element], source: int, destination: int) -> None:
+        """Move a cartridge between two of ``elements``.
 
-    def move(self, source: int, destination: int) -> None:
-        """Move a cartridge between elements, by the changer's default arm."""
-        self._execute(MOVE_MEDIUM.put(transport=0, source=source, destination=destination))
+        By the first arm, named by its address: not every changer knows 0 for the default one (SMC-3 6.6).
+        """
+        arms = [each.address for each in elements if each.type == ElementType.TRANSPORT]
+        arm = arms[0] if arms else 0
+        self._execute(MOVE_MEDIUM.put(transport=arm, source=source, destination=destination))
 
     def _execute(self, cdb: bytes, expected: int = 0) -> bytes:
         flags = ScsiDataDir.DATA_IN if expected else ScsiDataDir(0)
@@ -122,8 +123,8 @@ class Library:
             source = find(elements, wanted)
             if source.address != mine.address:
                 if mine.full:
-                    robot.move(mine.address, home(elements, mine))
-                robot.move(source.address, mine.address)
+                    robot.move(elements, mine.address, home(elements, mine))
+                robot.move(elements, source.address, mine.address)
             return Loaded(source.barcode, self._drive)
 
 

@@ -101,6 +101,8 @@ def ndmjob(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NdmjobServer]:
         "[fs /data]\n\tfs_type ext4\n\tfs_physical_device none\n\tfs_status online\n\tfs_env TYPE ext4\n\n")
     for number in range(3):
         (folder / f"tape{number}").touch()
+        (folder / "robot").mkdir(exist_ok=True)
+        (folder / "robot" / f"slot{number}").touch()
     port = free_port()
     path = f"{folder}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "NDMJOB_CONF": str(folder / "conf")}
@@ -161,6 +163,18 @@ def test_backup_and_restore_over_three_cartridges(
     assert report["history_entries"] == 24
     back = ndmjob.json("restore", ndmjob.url, *options, "--to", str(tmp_path / "back"))
     assert back["bytes"] >= report["bytes"]
+    assert same(source, tmp_path / "back")
+
+
+def test_a_robot_of_another_makers_brings_the_cartridges(
+        ndmjob: NdmjobServer, source: Path, tmp_path: Path) -> None:
+    robot = ["-c", str(tmp_path / "cat"), "--drive", str(ndmjob.folder / "robot" / "drive0"),
+             "--changer", str(ndmjob.folder / "robot")]
+    slots = [word for number in range(3) for word in ("--cartridge", f"@{1024 + number}")]
+    report = ndmjob.json("backup", ndmjob.url, str(source), *robot, *slots, "-b", "10KiB",
+                         "--limit", "200KiB")
+    assert [each["cartridge"] for each in report["cartridges"]] == ["PTAG00XX", "PTAG01XX", "PTAG02XX"]
+    ndmjob.json("restore", ndmjob.url, *robot, "--to", str(tmp_path / "back"))
     assert same(source, tmp_path / "back")
 
 

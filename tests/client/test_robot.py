@@ -15,7 +15,7 @@ from protocol.scsi.sense import Sense, SenseKey
 from protocol.scsi.smc import Element, ElementType, put_element_status
 from tests.client.fake_server import FakeServer, Filer
 
-DRIVE, SLOT = 256, 1024
+ARM, DRIVE, SLOT = 1, 256, 1024
 
 
 class Changer:
@@ -44,6 +44,7 @@ class Changer:
         else:
             move = MOVE_MEDIUM.take(request.cdb)
             source, destination = move["source"], move["destination"]
+            assert move["transport"] == ARM
             assert self.places[source] and not self.places[destination]
             self.places[destination], self.places[source] = self.places[source], ""
             self.sources[destination] = source
@@ -51,8 +52,10 @@ class Changer:
         filer.answers[Code.SCSI_EXECUTE_CDB] = ScsiExecuteCdbReply(datain=data)
 
     def elements(self) -> list[Element]:
-        return [Element(ElementType.DATA_TRANSFER if at < SLOT else ElementType.STORAGE, at, bool(tag), True,
-                        self.sources.get(at) if tag else None, tag) for at, tag in self.places.items()]
+        places = [Element(ElementType.DATA_TRANSFER if at < SLOT else ElementType.STORAGE, at, bool(tag),
+                          source=self.sources.get(at) if tag else None, barcode=tag)
+                  for at, tag in self.places.items()]
+        return [Element(ElementType.TRANSPORT, ARM), *places]
 
     def bring(self, index: int, cartridge: str = "", *, cartridges: tuple[str, ...] = (),
               place: int = 0) -> Loaded:
