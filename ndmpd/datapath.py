@@ -45,7 +45,7 @@ def length_of(pieces: Sequence[Piece]) -> int:
 
 
 def copy_to_file(pieces: Sequence[Piece], fd: int, offset: int, faults: list[SourceFault]) -> int:
-    """Write the bytes of ``pieces`` to ``fd`` from ``offset``, small ones many in a call; returns how many."""
+    """Write the bytes of ``pieces`` to ``fd`` from ``offset``, many small ones a call; returns how many."""
     start = offset
     gathered: list[bytes | bytearray | memoryview] = []
     size = 0

@@ -60,8 +60,8 @@ class Zeros:
 class FileExtent:
     """``length`` bytes of an open file from ``offset``; as a destination, where to put them.
 
-    Always yields exactly ``length`` bytes: what cannot be read is zeros, and is reported. ``strict`` says that
-    such a gap makes the stream unsound (an image block), so that the job must halt.
+    Always yields exactly ``length`` bytes: what cannot be read is zeros, and is reported. ``strict`` says
+    that such a gap makes the stream unsound (an image block), so that the job must halt.
     """
 
     file: OpenFile
@@ -85,6 +85,15 @@ class LunExtent:
 
 
 Piece = Inline | Zeros | FileExtent | LunExtent
+
+
+def part(piece: Piece, start: int, length: int) -> Piece:
+    """``length`` bytes of ``piece`` from ``start``. ValueError as ``split`` has it."""
+    if start:
+        _, piece = split(piece, start)
+    if length < piece.length:
+        piece, _ = split(piece, length)
+    return piece
 
 
 def split(piece: Piece, at: int) -> tuple[Piece, Piece]:

@@ -139,6 +139,11 @@ class Session:
         return self._connection.user
 
     @property
+    def authorized(self) -> bool:
+        """Whether the peer may do more than log in."""
+        return self._connection.authorized
+
+    @property
     def data_state(self) -> DataState:
         return self._joint.data.state
 

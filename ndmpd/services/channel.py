@@ -1,9 +1,9 @@
 """The local channel: DATA and MOVER of this server joined by an AF_UNIX stream instead of TCP.
 
-A backup sends pieces, extents as descriptors (SCM_RIGHTS) rather than as bytes; the mover answers with how many
-pieces are on tape, and with what could not be read of them. A recover sends pulls: destinations for the bytes
-at a stream offset; the mover fills them and says so. Frames are private to the two ends, which run the same
-program; nothing of a peer's is interpreted here.
+A backup sends pieces, extents as descriptors (SCM_RIGHTS) rather than as bytes; the mover answers with how
+many pieces are on tape, and with what could not be read of them. A recover sends pulls: destinations for the
+bytes at a stream offset; the mover fills them and says so. Frames are private to the two ends, which run the
+same program; nothing of a peer's is interpreted here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FD = struct.calcsize("i")
 _SO_SNDBUFFORCE = 32
 BUFFER = 4 << 20
 MOST_INLINE = 64 << 20
-"""A frame's payload is never larger: formatters cut their inline bytes far below."""
+"""Bytes of a frame's payload at most. Formatters cut their inline bytes, and readers their reads, far below."""
 
 
 class Kind(IntEnum):
@@ -79,7 +79,9 @@ def widen(end: socket.socket) -> None:
 
 
 def send(end: socket.socket, frame: Frame) -> None:
-    """Send one frame, whole. Raises OSError where the other end is gone."""
+    """Send one frame, whole. Raises OSError where the other end is gone, ValueError for too large a payload."""
+    if len(frame.payload) > MOST_INLINE:
+        raise ValueError(f"{len(frame.payload)} bytes do not fit a frame")
     header = _FRAME.pack(frame.kind, len(frame.payload), frame.a, frame.b, frame.c)
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [frame.fd]))] if frame.fd >= 0 else []
     buffers = [header, frame.payload] if frame.payload else [header]
@@ -123,8 +125,7 @@ def _exactly(end: socket.socket, size: int) -> bytearray:
 def send_piece(end: socket.socket, piece: Piece) -> None:
     match piece:
         case Inline(data):
-            view = memoryview(data)
-            send(end, Frame(Kind.INLINE, payload=view[:MOST_INLINE]))
+            send(end, Frame(Kind.INLINE, payload=data))
         case Zeros(length):
             send(end, Frame(Kind.ZEROS, length))
         case FileExtent(file, offset, length, strict):

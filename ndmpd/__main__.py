@@ -1,0 +1,23 @@
+"""The ``ndmpd`` command."""
+
+from __future__ import annotations
+
+import click
+
+from ndmpd.admin.check import check
+from ndmpd.admin.demo import demo
+from ndmpd.admin.serve import serve
+from ndmpd.admin.tape import tape
+
+
+@click.group()
+@click.version_option(package_name="ndmpd")
+def main() -> None:
+    """An NDMP data server and mover for Linux filers."""
+
+
+for command in (serve, check, tape, demo):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""The wiring: a server out of its parts, one function a process.
+
+The listener accepts control connections and hands each to a session process; a session has data processes made
+for its jobs. Both are forked from the fork server, which has everything imported and no reactor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import resource
+import secrets
+import socket
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+from ndmpd.config import Auth, Settings
+from ndmpd.config_types import Virtual
+from ndmpd.devices.disk import Disk
+from ndmpd.devices.opener import Opener
+from ndmpd.errors import ConfigError
+from ndmpd.formats.registry import butypes
+from ndmpd.net import forkserver
+from ndmpd.net.control import Control
+from ndmpd.net.dataconn import Where, keep_alive
+from ndmpd.net.forkserver import ForkServer, SessionForks, Verb
+from ndmpd.net.shell import Shell
+from ndmpd.net.watch import Watch
+from ndmpd.san import create
+from ndmpd.services import data_process
+from ndmpd.services.identities import Identities
+from ndmpd.services.inventory import Inventory
+from ndmpd.services.jobs import Counters
+from ndmpd.session.core import Session
+from ndmpd.session.effects import Send
+from ndmpd.session.facts import AuthPolicy, ServerFacts, User
+from ndmpd.session.figures import DataFigures, MoverFigures
+from ndmpd.volumes import ConfiguredVolumes
+from protocol.ndmp.codes import AuthType, Version
+from protocol.ndmp.message import Message, Reply
+from protocol.ndmp.record import frame
+
+log = logging.getLogger(__name__)
+
+_AUTH = {Auth.NONE: AuthType.NONE, Auth.TEXT: AuthType.TEXT, Auth.MD5: AuthType.MD5}
+_CHALLENGE = 64
+_ORDER_CHUNK = 1 << 20
+_MOST_ORDER = 256 << 20
+BACKLOG = 128
+
+
+def serve(settings: Settings) -> None:
+    """Run the server until SIGTERM or SIGINT. Raises ConfigError and OSError where it cannot start."""
+    logging.basicConfig(level=settings.server.log.name, stream=sys.stderr,
+                        format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s")
+    _prepare(settings)
+    listening = _listening(settings)
+    forks = ForkServer(lambda connection, requests: run_session(settings, connection, requests),
+                       lambda session, connection, counters: run_job(settings, session, connection, counters))
+    try:
+        _Listener(settings, listening, forks).run()
+    finally:
+        listening.close()
+        forks.close()
+
+
+def _prepare(settings: Settings) -> None:
+    """The state folder, with nothing in it that a former server left running."""
+    state = settings.server.state_dir
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    run = state / "run"
+    run.mkdir(mode=0o700, exist_ok=True)
+    os.chmod(run, 0o700)
+    for left in run.iterdir():
+        if left.is_socket():
+            left.unlink()
+    if any(isinstance(unit.device, Virtual) for _, _, unit in settings.units):
+        create(state, capacity=settings.san.tape_capacity)
+    if settings.tls is not None or any(mover.type == "SCSI" for mover in settings.datamover.values()):
+        raise ConfigError("this version serves neither [tls] nor [datamover] of type \"SCSI\"; remove them")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _listening(settings: Settings) -> socket.socket:
+    listen = settings.server.listen
+    host = listen.interface or ""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, listen.port), family=family, backlog=BACKLOG)
+
+
+class _Listener:
+    """Accepts control connections; keeps count of sessions."""
+
+    def __init__(self, settings: Settings, listening: socket.socket, forks: ForkServer) -> None:
+        from twisted.internet import reactor
+
+        self._reactor: Any = reactor
+        self._settings = settings
+        self._listening = listening
+        self._forks = forks
+        self._sessions: set[int] = set()
+        self._last = 0
+
+    def run(self) -> None:
+        self._listening.setblocking(False)
+        watches = [Watch(self._reactor, self._listening, self._accept),
+                   Watch(self._reactor, self._forks.control, self._exited)]
+        log.info("listening on %s port %d", *self._listening.getsockname()[:2])
+        self._reactor.run()
+        for watch in watches:
+            watch.stop()
+
+    def _accept(self) -> None:
+        try:
+            connection, peer = self._listening.accept()
+        except OSError as failure:
+            log.warning("accept: %s", failure)
+            return
+        with connection:
+            if len(self._sessions) >= self._settings.server.max_sessions:
+                log.warning("%s refused: %d sessions are all that max_sessions allows", peer[0],
+                            len(self._sessions))
+                _refuse(connection)
+                return
+            self._last += 1
+            log.info("session %d from %s", self._last, peer[0])
+            self._sessions.add(self._last)
+            forkserver.send(self._forks.control, Verb.SESSION, self._last, fds=(connection.fileno(),))
+
+    def _exited(self) -> None:
+        message = forkserver.receive(self._forks.control)
+        if message is None:
+            log.critical("the fork server died; stopping")
+            self._reactor.stop()
+            return
+        _, number, status, _ = message
+        self._sessions.discard(number)
+        log.log(logging.INFO if status == 0 else logging.ERROR, "session %d ended with status %d", number, status)
+
+
+class _NoFigures:
+    def data(self) -> DataFigures:
+        return DataFigures()
+
+    def mover(self) -> MoverFigures:
+        return MoverFigures()
+
+
+def _refuse(connection: socket.socket) -> None:
+    """Tell the peer that the server is full (2.11.2), if it takes it at once."""
+    session = Session(ServerFacts(), AuthPolicy({}), _NoFigures(), lambda: bytes(_CHALLENGE))
+    connection.setblocking(False)
+    with suppress(OSError):
+        for effect in session.refuse("the server has no room for another session; try later", time.time()):
+            if isinstance(effect, Send):
+                connection.send(frame(effect.record))
+
+
+def run_session(settings: Settings, connection: socket.socket, requests: socket.socket) -> None:
+    """A session process: one control connection from greeting to end."""
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    peer, local = connection.getpeername()[0], connection.getsockname()[0]
+    keep_alive(connection)
+    opener = Opener(settings)
+    identities = Identities(opener.unit)
+    inventories: dict[Version, Inventory] = {}
+
+    def configure(request: Message, version: Version, authorized: bool) -> Reply:
+        if version not in inventories:
+            inventories[version] = Inventory(settings, version, butypes(Disk), identities)
+        return inventories[version].perform(request, authorized=authorized)
+
+    def make_shell(control: Control) -> Shell:
+        return Shell(reactor, control, ServerFacts(), policy(settings, peer),
+                     lambda: secrets.token_bytes(_CHALLENGE), where(settings, local), SessionForks(requests),
+                     configure, opener.device, opener.disk)
+
+    def ended() -> None:
+        opener.close()
+        if reactor.running:
+            reactor.stop()
+
+    control = Control(reactor, make_shell, ended)
+    connection.setblocking(False)
+    reactor.callWhenRunning(lambda: reactor.adoptStreamConnection(
+        connection.detach(), connection.family, _Once(control)))
+    reactor.addSystemEventTrigger("before", "shutdown", control.finish)
+    reactor.run()
+
+
+class _Once:
+    """A factory of one protocol."""
+
+    def __init__(self, protocol: Control) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, address: object) -> Control:
+        return self._protocol
+
+    def doStart(self) -> None:
+        """Nothing to start."""
+
+    def doStop(self) -> None:
+        """Nothing to stop."""
+
+
+def policy(settings: Settings, peer: str) -> AuthPolicy:
+    """Who may log in from ``peer``."""
+    users = {}
+    methods: set[AuthType] = set()
+    for user in settings.user:
+        offered = frozenset(_AUTH[auth] for auth in user.auth)
+        if user.allows(peer):
+            methods |= offered
+            if AuthType.NONE not in offered:
+                users[user.name] = User(user.secret.get_secret_value().encode(), offered)
+    return AuthPolicy(users, frozenset(methods or {AuthType.MD5}))
+
+
+def where(settings: Settings, local: str) -> Where:
+    """Data connections stay on the address that the control connection came to, unless told otherwise."""
+    bind = local.removeprefix("::ffff:")
+    ports = settings.server.data_ports
+    address = str(settings.server.data_address or bind)
+    tried = (0,) if ports is None else secrets.SystemRandom().sample(ports.ports, len(ports.ports))
+    return Where(settings.server.state_dir / "run", bind, address, tried)
+
+
+def run_job(settings: Settings, session: socket.socket, connection: socket.socket, counters: int) -> None:
+    """A data process: the order comes first on ``session``, then it is all ours."""
+    order = bytearray()
+    while data := session.recv(_ORDER_CHUNK):
+        order += data
+        if len(order) > _MOST_ORDER:
+            raise ValueError("an order without end")
+    if not order:
+        return
+    opener = Opener(settings)
+    try:
+        data_process.run(pickle.loads(bytes(order)), session, connection, Counters(counters), butypes(Disk),
+                         ConfiguredVolumes(settings), opener.disk)
+    finally:
+        opener.close()

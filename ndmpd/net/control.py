@@ -1,0 +1,157 @@
+"""A control connection on Twisted: records in, records out, and how fast either may go.
+
+One request is under way at a time. Records behind it wait; when a few do, or when the peer does not read its
+replies, nothing more is read from it, so that it costs no more memory than one record.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ndmpd.net.shell import Shell
+from ndmpd.session.events import Shutdown
+from protocol.errors import WireError
+from protocol.ndmp.record import Unframer, frame
+
+log = logging.getLogger(__name__)
+
+MAX_RECORD = 64 << 20
+"""Bytes of one record of a peer that has logged in: TAPE_WRITE carries a whole tape record."""
+STRANGER_RECORD = 4096
+"""Bytes of one record before that: a login is far smaller."""
+WAITING = 4
+"""Records that may wait before nothing more is read."""
+LOGIN_WITHIN = 60.0
+"""Seconds in which a peer must log in."""
+
+
+@implementer(IPushProducer)
+class Control(Protocol):
+    """``make_shell`` gives the connection its shell. ``ended`` is called when it is gone and all is free."""
+
+    def __init__(self, reactor: Any, make_shell: Callable[[Control], Shell], ended: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._make_shell = make_shell
+        self._ended = ended
+        self._unframer = Unframer(STRANGER_RECORD)
+        self._waiting: deque[bytes] = deque()
+        self._congested = False
+        self._held = False
+        self._reading = True
+        self._turning = False
+        self._closing: Deferred[None] | None = None
+        self._gone: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+        transport.registerProducer(self, True)
+        self._login = self._reactor.callLater(LOGIN_WITHIN, self._too_slow)
+        self._shell = self._make_shell(self)
+        self._shell.start()
+
+    def _too_slow(self) -> None:
+        if not self._shell.session.authorized:
+            log.warning("nobody logged in within %d s", LOGIN_WITHIN)
+            self.shut_down()
+
+    def shut_down(self) -> None:
+        """This side ends the session."""
+        self._shell.handle(Shutdown())
+
+    def finish(self) -> Deferred[None] | None:
+        """End the session if it is there still; fires when everything is free."""
+        if self._closing is None and self.connected:
+            self.shut_down()
+            return self._gone
+        return self._closing
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            self._waiting.extend(self._unframer.feed(data))
+        except WireError as failure:
+            log.error("the peer does not speak NDMP: %s", failure)
+            self.shut_down()
+            return
+        self.turn()
+
+    def turn(self) -> None:
+        """Give the session what it can take; called again whenever that changes."""
+        if self._turning:
+            return
+        self._turning = True
+        session = self._shell.session
+        while self._waiting and not (session.busy or session.closed or self._congested or self._held):
+            self._shell.receive(self._waiting.popleft())
+            if session.authorized:
+                self._unframer.max_record = MAX_RECORD
+        self._turning = False
+        self._read_on(len(self._waiting) < WAITING and not self._congested and not self._held)
+
+    def _read_on(self, wanted: bool) -> None:
+        transport: Any = self.transport
+        if wanted == self._reading or transport is None or transport.disconnecting:
+            return
+        self._reading = wanted
+        if wanted:
+            transport.resumeProducing()
+        else:
+            transport.pauseProducing()
+
+    # What the shell calls.
+
+    def send(self, record: bytes) -> None:
+        transport: Any = self.transport
+        transport.write(frame(record))
+
+    def hold(self, seconds: float, record: bytes) -> None:
+        def go_on() -> None:
+            self._held = False
+            self.send(record)
+            self.turn()
+
+        self._held = True
+        self._reactor.callLater(seconds, go_on)
+
+    def disconnect(self) -> None:
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.loseConnection()
+        # A peer that does not read must not keep the connection.
+        self._reactor.callLater(5.0, transport.abortConnection)
+
+    # How fast the peer reads.
+
+    def pauseProducing(self) -> None:
+        self._congested = True
+        self._shell.pause()
+        self._read_on(False)
+
+    def resumeProducing(self) -> None:
+        self._congested = False
+        self._shell.resume()
+        self.turn()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; ``connectionLost`` follows."""
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        if self._login.active():
+            self._login.cancel()
+        log.info("connection closed")
+        self._closing = self._shell.close()
+        self._closing.addBoth(self._over)
+
+    def _over(self, result: object) -> None:
+        self._gone.callback(None)
+        self._ended()

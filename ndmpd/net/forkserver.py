@@ -1,0 +1,263 @@
+"""The fork server: a single-threaded process, everything imported, that forks sessions and data processes.
+
+It runs no reactor and holds no secret state, so a fork of it is a clean start at the cost of a few milliseconds
+and of the memory that the child writes to. The listener asks it for sessions; each session asks it, on a socket
+of its own, for data processes and for their end. It reaps what dies, and ends what its asker left behind: a
+session's data processes with the session, everything with the listener.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import gc
+import logging
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+_MESSAGE = struct.Struct("!BIi")
+_MAX_FDS = 3
+_PR_SET_PDEATHSIG = 1
+GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+RunSession = Callable[[socket.socket, socket.socket], None]
+"""Runs a session on (control connection, its socket to the fork server) until it is over."""
+RunJob = Callable[[socket.socket, socket.socket, int], None]
+"""Runs a data process on (socket to its session, data connection, descriptor of the counters)."""
+
+
+class Verb(IntEnum):
+    SESSION = 1
+    """[number] fork a session; descriptor: the control connection."""
+    JOB = 2
+    """[number] fork a data process; descriptors: session, data connection, counters."""
+    KILL = 3
+    """[number] end what was forked under that number."""
+    EXITED = 4
+    """[number, status] of a session, told to the listener."""
+
+
+def send(end: socket.socket, verb: Verb, number: int, status: int = 0, fds: Sequence[int] = ()) -> None:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    end.sendmsg([_MESSAGE.pack(verb, number, status)], rights)
+
+
+def receive(end: socket.socket) -> tuple[Verb, int, int, list[int]] | None:
+    """The next message, None where the other end is gone."""
+    fds = array.array("i")
+    data, ancillary, _, _ = end.recvmsg(_MESSAGE.size, socket.CMSG_SPACE(_MAX_FDS * fds.itemsize))
+    for level, kind, rights in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(rights[: len(rights) - len(rights) % fds.itemsize])
+    if len(data) != _MESSAGE.size:
+        return None
+    verb, number, status = _MESSAGE.unpack(data)
+    return Verb(verb), number, status, list(fds)
+
+
+class ForkServer:
+    """The parent's handle: made before any thread or reactor exists; ``control`` speaks the messages above."""
+
+    def __init__(self, run_session: RunSession, run_job: RunJob) -> None:
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.control.close()
+            _become(lambda: _Server(theirs, run_session, run_job).serve())
+        theirs.close()
+
+    def close(self) -> None:
+        """End it and everything it forked; returns when they are gone."""
+        self.control.close()
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+class SessionForks:
+    """A session's handle: ``services.data.Processes``."""
+
+    def __init__(self, requests: socket.socket) -> None:
+        self._requests = requests
+
+    def spawn(self, job: int, session: socket.socket, connection: socket.socket, counters: int) -> None:
+        send(self._requests, Verb.JOB, job, fds=(session.fileno(), connection.fileno(), counters))
+
+    def kill(self, job: int) -> None:
+        with suppress(OSError):
+            send(self._requests, Verb.KILL, job)
+
+
+@dataclass(slots=True)
+class _Child:
+    number: int
+    asker: socket.socket
+    requests: socket.socket | None = None
+    """A session's socket for its own requests."""
+    deadline: float = field(default=float("inf"))
+
+
+class _Server:
+    def __init__(self, control: socket.socket, run_session: RunSession, run_job: RunJob) -> None:
+        self._control = control
+        self._run_session = run_session
+        self._run_job = run_job
+        self._children: dict[int, _Child] = {}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ)
+
+    def serve(self) -> None:
+        assert "twisted.internet.reactor" not in sys.modules, "a fork of a reactor is not a clean start"
+        wake, woken = socket.socketpair()
+        wake.setblocking(False)
+        woken.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        self._selector.register(woken, selectors.EVENT_READ)
+        gc.collect()
+        gc.freeze()
+        open_for_business = True
+        while open_for_business or self._children:
+            for key, _ in self._selector.select(self._patience()):
+                if key.fileobj is woken:
+                    with suppress(BlockingIOError):
+                        woken.recv(4096)
+                elif key.fileobj is self._control:
+                    open_for_business = self._hear(self._control) and open_for_business
+                    if not open_for_business:
+                        self._selector.unregister(self._control)
+                        self._end_all()
+                elif isinstance(key.fileobj, socket.socket) and not self._hear(key.fileobj):
+                    self._leave(key.fileobj)
+            self._reap()
+            self._lose_patience()
+
+    def _patience(self) -> float | None:
+        first = min((child.deadline for child in self._children.values()), default=float("inf"))
+        return None if first == float("inf") else max(0.0, first - time.monotonic())
+
+    def _hear(self, asker: socket.socket) -> bool:
+        """Carry out one request; False where the asker is gone."""
+        try:
+            message = receive(asker)
+        except OSError:
+            return False
+        if message is None:
+            return False
+        verb, number, _, fds = message
+        try:
+            if verb is Verb.SESSION:
+                self._fork_session(asker, number, socket.socket(fileno=os.dup(fds[0])))
+            elif verb is Verb.JOB:
+                session, connection = (socket.socket(fileno=os.dup(fd)) for fd in fds[:2])
+                self._fork(_Child(number, asker), [session.fileno(), connection.fileno(), fds[2]],
+                           lambda: self._run_job(session, connection, fds[2]))
+                session.close()
+                connection.close()
+            elif verb is Verb.KILL:
+                self._end(number, asker)
+        except OSError as failure:
+            log.error("cannot fork: %s", failure)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        return True
+
+    def _fork_session(self, asker: socket.socket, number: int, connection: socket.socket) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._fork(_Child(number, asker, ours), [connection.fileno(), theirs.fileno()],
+                   lambda: self._run_session(connection, theirs))
+        connection.close()
+        theirs.close()
+        self._selector.register(ours, selectors.EVENT_READ)
+
+    def _fork(self, child: _Child, keep: list[int], run: Callable[[], None]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            _only(keep)
+            _become(run)
+        self._children[pid] = child
+
+    def _leave(self, requests: socket.socket) -> None:
+        """A session is gone: so are its data processes, soon."""
+        self._selector.unregister(requests)
+        for pid, child in self._children.items():
+            if child.asker is requests:
+                self._terminate(pid, child)
+        requests.close()
+
+    def _end(self, number: int, asker: socket.socket) -> None:
+        for pid, child in self._children.items():
+            if child.number == number and child.asker is asker:
+                self._terminate(pid, child)
+
+    def _end_all(self) -> None:
+        for pid, child in self._children.items():
+            self._terminate(pid, child)
+
+    def _terminate(self, pid: int, child: _Child) -> None:
+        os.kill(pid, signal.SIGTERM)
+        child.deadline = min(child.deadline, time.monotonic() + GRACE)
+
+    def _lose_patience(self) -> None:
+        now = time.monotonic()
+        for pid, child in self._children.items():
+            if child.deadline <= now:
+                os.kill(pid, signal.SIGKILL)
+                child.deadline = float("inf")
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    return
+                child = self._children.pop(pid, None)
+                if child is None:
+                    continue
+                if os.WIFSIGNALED(status):
+                    log.warning("process %d ended by signal %d", pid, os.WTERMSIG(status))
+                if child.requests is not None:
+                    with suppress(OSError):
+                        send(self._control, Verb.EXITED, child.number, os.waitstatus_to_exitcode(status))
+
+
+def _only(keep: Sequence[int]) -> None:
+    """Close every descriptor but the standard ones and ``keep``: others belong to other sessions."""
+    wanted = {0, 1, 2, *keep}
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in wanted:
+            with suppress(OSError):
+                os.close(int(name))
+
+
+def _become(run: Callable[[], Any]) -> None:
+    """In a forked child: run, and end the process without what the parent had in mind for its own end."""
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's to handle
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        run()
+        status = 0
+    except BaseException:
+        log.exception("process %d failed", os.getpid())
+    finally:
+        logging.shutdown()
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(status)

@@ -1,0 +1,199 @@
+"""DATA's effects: a data connection, and a data process that works on it."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from ndmpd.errors import StreamError
+from ndmpd.services.jobs import Counters, Events, Order
+from ndmpd.session import events
+from ndmpd.session.effects import DataStart
+from ndmpd.session.events import Event
+from ndmpd.session.figures import DataFigures
+from protocol.ndmp.codes import DataHaltReason, Error, Version
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 256 << 10
+
+
+class Watched(Protocol):
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Processes(Protocol):
+    """Starts and ends data processes, by a number that the caller chooses."""
+
+    def spawn(self, job: int, session: socket.socket, connection: socket.socket, counters: int) -> None: ...
+
+    def kill(self, job: int) -> None: ...
+
+
+class DataService:
+    """``tell`` takes an event; ``watch`` has the reactor call back when a socket can be read.
+
+    ``pause`` and ``resume`` hold back what a job tells (history above all) while the DMA does not read.
+    """
+
+    def __init__(self, processes: Processes, watch: Callable[[socket.socket, Callable[[], None]], Watched],
+                 tell: Callable[[Event], None]) -> None:
+        self._processes = processes
+        self._watch = watch
+        self._tell = tell
+        self._link: tuple[socket.socket, bool] | None = None
+        self._watching: Watched | None = None
+        self._job: socket.socket | None = None
+        self._number = 0
+        self._incoming = Events()
+        self._counters: Counters | None = None
+        self._over = False
+        self._paused = False
+
+    def attach(self, connection: socket.socket, local: bool) -> None:
+        """The data connection is there. Until a job has it, its loss is noticed here."""
+        self._link = connection, local
+        self._watching = self._watch(connection, self._peek)
+
+    def _peek(self) -> None:
+        assert self._link is not None
+        connection, _ = self._link
+        try:
+            if connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                # A mover that sends before it is asked: the job will read it.
+                self._stop_watching()
+                return
+        except BlockingIOError:
+            return
+        except OSError as failure:
+            log.info("data connection: %s", failure)
+        self._drop()
+        self._tell(events.DataHalted(DataHaltReason.CONNECT_ERROR, "the data connection was lost"))
+
+    def start(self, effect: DataStart, version: Version) -> None:
+        """Have a process run the job; answers with DataStarted or DataFailed."""
+        if self._link is None:
+            self._tell(events.DataFailed(Error.ILLEGAL_STATE, "there is no data connection"))
+            return
+        self._stop_watching()
+        connection, local = self._link
+        order = Order(version, effect.operation, effect.butype, effect.environment, effect.nlist, local)
+        self._end_job()
+        ours, theirs = socket.socketpair()
+        self._counters = Counters()
+        self._number += 1
+        self._over = False
+        self._incoming = Events()
+        self._processes.spawn(self._number, theirs, connection, self._counters.fd)
+        theirs.close()
+        ours.sendall(pickle.dumps(order, pickle.HIGHEST_PROTOCOL))
+        ours.shutdown(socket.SHUT_WR)
+        self._job = ours
+        self._watching = self._watch(ours, self._hear)
+        if self._paused:
+            self._watching.pause()
+
+    def _hear(self) -> None:
+        """Something of the job can be read, or it has ended."""
+        job = self._job
+        if job is None:
+            return
+        try:
+            data = job.recv(_CHUNK, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._ended()
+            return
+        for event in self._incoming.feed(data):
+            self._take(event)
+            if self._job is not job:
+                return
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case events.DataHalted():
+                self._over = True
+                self._drop()
+            case events.DataFailed():
+                self._over = True
+                self._end_job()
+                self._rewatch()
+        self._tell(event)
+
+    def _rewatch(self) -> None:
+        """The job was refused: the connection waits for another."""
+        if self._link is not None:
+            self._watching = self._watch(self._link[0], self._peek)
+
+    def _ended(self) -> None:
+        """The process is gone. Unless it said how the job ended, it died."""
+        with suppress(StreamError):
+            self._incoming.finish()
+        self._end_job()
+        if not self._over:
+            self._over = True
+            self._drop()
+            text = "the data process died; see the server's log"
+            self._tell(events.DataFailed(Error.UNDEFINED, text))
+            self._tell(events.DataHalted(DataHaltReason.INTERNAL_ERROR, text))
+
+    def end(self) -> None:
+        """Abort: the job's process is ended, the connection closed, nothing more is told."""
+        if self._job is not None:
+            self._processes.kill(self._number)
+        self._over = True
+        self._end_job()
+        self._drop()
+
+    def release(self) -> None:
+        """Figures start anew."""
+        self.end()
+        if self._counters is not None:
+            self._counters.close()
+            self._counters = None
+
+    def pause(self) -> None:
+        self._paused = True
+        if self._job is not None and self._watching is not None:
+            self._watching.pause()
+
+    def resume(self) -> None:
+        self._paused = False
+        if self._job is not None and self._watching is not None:
+            self._watching.resume()
+
+    def figures(self) -> DataFigures:
+        if self._counters is None:
+            return DataFigures()
+        done, expected = self._counters.read()
+        return DataFigures(done, None if expected is None else max(0, expected - done))
+
+    def _stop_watching(self) -> None:
+        if self._watching is not None:
+            self._watching.stop()
+            self._watching = None
+
+    def _end_job(self) -> None:
+        self._stop_watching()
+        if self._job is not None:
+            self._job.close()
+            self._job = None
+
+    def _drop(self) -> None:
+        """Let go of the data connection."""
+        if self._job is None:
+            self._stop_watching()
+        if self._link is not None:
+            self._link[0].close()
+            self._link = None

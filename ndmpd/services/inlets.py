@@ -1,0 +1,136 @@
+"""Where a recover's bytes come from, in the data process: pulls on the local channel, or a TCP connection.
+
+Both are ``ports.StreamReader``. A range is asked for through ``ask`` (NOTIFY_DATA_READ, or the session's own
+mover) and is used up before the next: a mover serves one read at a time (3.6.2.5).
+"""
+
+from __future__ import annotations
+
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from ndmpd.datapath import CHUNK, put_bytes
+from ndmpd.errors import StreamError
+from ndmpd.services import channel
+from ndmpd.services.channel import Frame, Kind
+from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, part
+from ndmpd.services.lowering import Lowering, total
+from ndmpd.session.spans import ALL_ONES
+
+Ask = Callable[[int, int], None]
+OnBytes = Callable[[int], None]
+
+
+class _Range(ABC):
+    """The range asked for, and where in the stream its next byte stands."""
+
+    def __init__(self, ask: Ask, on_bytes: OnBytes) -> None:
+        self._ask = ask
+        self._on_bytes = on_bytes
+        self.position = 0
+        self._end: int | None = 0
+
+    def want(self, offset: int, length: int) -> None:
+        if self._end is not None and self.position < self._end:
+            self.into([Zeros(self._end - self.position)])
+        self.position = offset
+        self._end = None if length == ALL_ONES or offset + length >= ALL_ONES else offset + length
+        self._ask(offset, length)
+
+    @abstractmethod
+    def into(self, destinations: Sequence[Piece]) -> None: ...
+
+    def _within(self, size: int) -> int:
+        return size if self._end is None else min(size, self._end - self.position)
+
+    def _moved(self, size: int) -> None:
+        self.position += size
+        self._on_bytes(size)
+
+    def _must(self, wanted: int, got: int) -> None:
+        if got < wanted:
+            raise StreamError(f"the stream ended at byte {self.position}, {wanted - got} bytes early; "
+                              "is a tape of the set missing?")
+
+
+class LocalInlet(_Range):
+    """Destinations go to the mover, which fills them itself."""
+
+    def __init__(self, end: socket.socket, ask: Ask, on_bytes: OnBytes) -> None:
+        super().__init__(ask, on_bytes)
+        self._channel = end
+
+    def read(self, size: int) -> bytes:
+        size = self._within(size)
+        if size <= 0:
+            return b""
+        channel.send(self._channel, Frame(Kind.PULL, self.position, size))
+        frame = self._filled()
+        self._moved(len(frame.payload))
+        return bytes(frame.payload)
+
+    def into(self, destinations: Sequence[Piece]) -> None:
+        size = total(destinations)
+        self._must(size, self._within(size))
+        if not size:
+            return
+        if any(isinstance(piece, Inline) for piece in destinations):
+            raise TypeError("memory of this process is filled by read")
+        channel.send(self._channel, Frame(Kind.PULL, self.position, size, len(destinations)))
+        for piece in destinations:
+            channel.send_piece(self._channel, piece)
+        got = self._filled().a
+        self._moved(got)
+        self._must(size, got)
+
+    def _filled(self) -> Frame:
+        frame = channel.receive(self._channel)
+        if frame is None:
+            raise StreamError(f"the mover closed the data connection at byte {self.position} of the stream")
+        if frame.kind is not Kind.FILLED:
+            raise StreamError(f"the mover sent {frame.kind.name} during a recover")
+        return frame
+
+
+class RemoteInlet(_Range):
+    """Bytes from another server's mover."""
+
+    def __init__(self, connection: socket.socket, lowering: Lowering, ask: Ask, on_bytes: OnBytes) -> None:
+        super().__init__(ask, on_bytes)
+        self._connection = connection
+        self._lowering = lowering
+        self._buffer = bytearray(CHUNK)
+
+    def read(self, size: int) -> bytes:
+        size = self._within(size)
+        data = bytearray(max(0, size))
+        got = self._receive(memoryview(data))
+        return bytes(data[:got])
+
+    def into(self, destinations: Sequence[Piece]) -> None:
+        for piece in destinations:
+            self._must(piece.length, self._within(piece.length))
+            target = self._lowering.destination(piece)
+            done = 0
+            while done < piece.length:
+                view = memoryview(self._buffer)[: min(CHUNK, piece.length - done)]
+                got = self._receive(view)
+                self._must(len(view), got)
+                if target is None:
+                    assert isinstance(piece, LunExtent)
+                    self._lowering.write(piece, done, view)
+                else:
+                    put_bytes(view, [part(target, done, len(view))])
+                done += len(view)
+
+    def _receive(self, view: memoryview) -> int:
+        """Fill ``view``; less only where the peer closed."""
+        got = 0
+        while got < len(view):
+            count = self._connection.recv_into(view[got:])
+            if not count:
+                break
+            got += count
+        self._moved(got)
+        return got

@@ -1,0 +1,248 @@
+"""The mover in mode READ: the stream becomes records on tape (2.3.5.1.5, 3.6.1).
+
+Pieces are gathered into batches of whole records; one tape command carries a batch. What a batch holds is kept
+until the drive has taken it: where a cartridge ends inside, the rest goes onto the next one. A pause comes only
+when there is a further byte to write, so a stream that just fits needs neither window nor cartridge more.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ndmpd.devices.tape_outcome import Written
+from ndmpd.errors import SourceError
+from ndmpd.pieces import Inline, Piece, Zeros, split
+from ndmpd.ports import SourceFault, Transport
+from ndmpd.services import channel
+from ndmpd.services.channel import Frame, Kind
+from ndmpd.services.lowering import Lowering
+from ndmpd.services.mover_run import BATCH, MoverRun
+from protocol.ndmp.codes import MoverPauseReason
+
+log = logging.getLogger(__name__)
+
+_STALL = 20
+"""Milliseconds without a byte after which whole records that are there are written."""
+
+
+class Source(ABC):
+    """Where the stream comes from. Pieces carry the number that ``written`` and ``fault`` know them by."""
+
+    @abstractmethod
+    def next(self) -> tuple[int, Piece] | None:
+        """The next piece, None once the peer has closed. Blocks."""
+
+    @abstractmethod
+    def idle(self) -> bool:
+        """Whether nothing has come for a moment."""
+
+    def written(self, pieces: int) -> None:
+        """So many pieces, from the first of the stream, are on tape."""
+
+    def fault(self, number: int, skipped: int, length: int, reason: str) -> None:
+        """Bytes of a piece could not be read and are zeros on the tape."""
+        raise SourceError(reason)
+
+    def done(self) -> None:
+        """All that came is on tape."""
+
+
+class LocalSource(Source):
+    """Pieces of this server's DATA."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._count = 0
+        self._complete = False
+        self._poll = select.poll()
+        self._poll.register(end, select.POLLIN)
+
+    def next(self) -> tuple[int, Piece] | None:
+        if self._complete:
+            return None
+        frame = channel.receive(self._end)
+        if frame is None or frame.kind is Kind.END:
+            self._complete = frame is not None
+            return None
+        self._count += 1
+        return self._count - 1, channel.piece_of(frame)
+
+    def idle(self) -> bool:
+        return not self._complete and not self._poll.poll(_STALL)
+
+    def written(self, pieces: int) -> None:
+        channel.send(self._end, Frame(Kind.WRITTEN, pieces))
+
+    def fault(self, number: int, skipped: int, length: int, reason: str) -> None:
+        channel.send(self._end, Frame(Kind.FAULT, number, skipped, length, reason.encode()))
+
+    def done(self) -> None:
+        if self._complete:
+            channel.send(self._end, Frame(Kind.DONE))
+
+
+class RemoteSource(Source):
+    """Bytes of another server's DATA."""
+
+    _SIZE = 1 << 20
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._count = 0
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
+
+    def next(self) -> tuple[int, Piece] | None:
+        buffer = bytearray(self._SIZE)
+        got = self._connection.recv_into(buffer)
+        if not got:
+            return None
+        self._count += 1
+        return self._count - 1, Inline(memoryview(buffer)[:got])
+
+    def idle(self) -> bool:
+        return not self._poll.poll(_STALL)
+
+
+class BackupRun(MoverRun):
+    """``open_disk`` for blocks that the head carries itself; the other arguments are ``MoverRun``'s."""
+
+    def __init__(self, source: Source, open_disk: Callable[[str], Transport], *run: Any) -> None:
+        super().__init__(*run)
+        self.source = source
+        self._lowering = Lowering(open_disk)
+        self._numbers: deque[tuple[int, Piece]] = deque()
+        """Pieces not yet on tape with their numbers, in order; the first may be a rest."""
+        self._waiting = 0
+        self._ended = False
+        self._full = False
+        """The cartridge is at its end: no further record."""
+
+    def move(self) -> None:
+        try:
+            while self._gather():
+                if self._full or self._room() == 0:
+                    self._turn_over()
+                else:
+                    self._write(self._batch())
+        finally:
+            self._lowering.close()
+
+    def settle(self) -> None:
+        """Everything is on tape and out of the drive's buffer before the peer hears so."""
+        self.drive.flush()
+        try:
+            self.source.done()
+        except OSError as failure:
+            log.info("DATA has closed already: %s", failure)
+
+    def _room(self) -> int | None:
+        records = self.window.records
+        return None if records is None else records - self.records
+
+    def _batch(self) -> int:
+        """Records to write now, at most."""
+        most = max(1, BATCH // self.window.record_size)
+        room = self._room()
+        return most if room is None else min(most, room)
+
+    def _gather(self) -> bool:
+        """Have the bytes of a batch, or all there are; False where there is nothing left to write."""
+        record = self.window.record_size
+        wanted = (1 if self._full else max(1, self._batch())) * record
+        while self._waiting < wanted and not self._ended:
+            self.check_stopped()
+            if self._waiting >= record and self.source.idle():
+                break
+            found = self.source.next()
+            if found is None:
+                self._ended = True
+                break
+            number, piece = found
+            for part in self._lowering.sources(piece):
+                if part.length:
+                    self._numbers.append((number, part))
+                    self._waiting += part.length
+            if not piece.length:
+                self.source.written(number + 1)
+        return self._waiting > 0
+
+    def _turn_over(self) -> None:
+        """Window or cartridge is full and a byte waits: pause until the DMA has another."""
+        self.drive.flush()
+        reason = MoverPauseReason.EOM if self._full else MoverPauseReason.EOW
+        self._full = False
+        self.pause(reason)
+
+    def _write(self, most: int) -> None:
+        """Write what waits as whole records, the stream's last one filled up with zeros."""
+        size = self.window.record_size
+        count = min(most, self._waiting // size)
+        pad = 0
+        if count < most and self._ended and self._waiting % size:
+            count += 1
+            pad = count * size - self._waiting
+        pieces = self._take(count * size - pad)
+        if pad:
+            pieces.append((-1, Zeros(pad)))
+        outcome = self.drive.write_records([piece for _, piece in pieces], size, count)
+        self._account(pieces, outcome, size, count, pad)
+
+    def _take(self, size: int) -> list[tuple[int, Piece]]:
+        """The first ``size`` waiting bytes."""
+        taken: list[tuple[int, Piece]] = []
+        self._waiting -= size
+        while size:
+            number, piece = self._numbers.popleft()
+            if piece.length > size:
+                piece, rest = split(piece, size)
+                self._numbers.appendleft((number, rest))
+            taken.append((number, piece))
+            size -= piece.length
+        return taken
+
+    def _account(self, pieces: list[tuple[int, Piece]], outcome: Written, size: int, count: int,
+                 pad: int) -> None:
+        """Count what is on tape; what is not goes back to the head of what waits."""
+        done = outcome.records * size
+        for fault in outcome.faults:
+            if fault.skipped < done:
+                self._report(pieces, fault)
+        rest = count * size - done
+        if rest:
+            tail: list[tuple[int, Piece]] = []
+            while rest:
+                number, piece = pieces.pop()
+                if piece.length > rest:
+                    piece, back = split(piece, piece.length - rest)
+                    pieces.append((number, piece))
+                    piece = back
+                rest -= piece.length
+                if number >= 0:
+                    tail.append((number, piece))
+                    self._waiting += piece.length
+            self._numbers.extendleft(tail)
+            pad = 0
+        self.records += outcome.records
+        self.bytes_moved += done - pad
+        self._full = outcome.early_warning or outcome.end_of_medium
+        if self._numbers:
+            self.source.written(self._numbers[0][0])
+        elif numbers := [number for number, _ in pieces if number >= 0]:
+            self.source.written(numbers[-1] + 1)
+
+    def _report(self, pieces: list[tuple[int, Piece]], fault: SourceFault) -> None:
+        """Name the piece that a gap lies in, and where in it."""
+        start = 0
+        for number, piece in pieces:
+            if start <= fault.skipped < start + piece.length:
+                self.source.fault(number, fault.skipped - start, fault.length, fault.reason)
+                return
+            start += piece.length
+

@@ -1,0 +1,266 @@
+"""The mover in mode WRITE: records from tape become the stream (2.3.5.1.6, 3.6.2.5).
+
+The run serves one MOVER_READ at a time. For this server's DATA it fills the destinations that DATA pulls, in
+whatever pieces; for another server it sends the range. A position outside the window, a filemark or the end of
+the data pauses, and the same byte is looked for again when the DMA lets the mover go on.
+"""
+
+from __future__ import annotations
+
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ndmpd.datapath import put_bytes
+from ndmpd.devices.errors import DeviceError
+from ndmpd.devices.tape_outcome import Stop
+from ndmpd.errors import Cancelled
+from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, part
+from ndmpd.ports import Transport
+from ndmpd.services import channel
+from ndmpd.services.channel import Frame, Kind
+from ndmpd.services.lowering import Lowering
+from ndmpd.services.mover_run import BATCH, MoverRun, PeerClosed
+from ndmpd.session.spans import ALL_ONES
+from ndmpd.session.window import Window
+from protocol.ndmp.codes import MoverPauseReason, Version
+from protocol.scsi.command import Status
+
+_CACHE = 1 << 20
+"""Bytes of records read at a time for what is smaller than a batch or not made of whole records."""
+
+
+class RecoverRun(MoverRun, ABC):
+    """``open_disk`` as for a backup; the other arguments are ``MoverRun``'s."""
+
+    def __init__(self, open_disk: Callable[[str], Transport], *run: Any) -> None:
+        super().__init__(*run)
+        self._lowering = Lowering(open_disk)
+        self._cache = memoryview(b"")
+        self._cached = 0
+        """The stream offset of the cache's first byte."""
+        self._range: tuple[int, int] | None = None
+        self._served = 0
+        """The stream offset up to which the range under way was served."""
+
+    def read(self, offset: int, length: int) -> None:
+        """MOVER_READ: make [offset, offset + length) the range to serve."""
+        end = ALL_ONES if length == ALL_ONES else offset + length
+
+        def begin() -> None:
+            self._range = offset, end
+            self._served = offset
+
+        self.changed(begin)
+
+    def proceed(self, window: Window) -> None:
+        self._cache = memoryview(b"")
+        super().proceed(window)
+
+    def left_to_read(self) -> int:
+        if self._range is None:
+            return 0
+        _, end = self._range
+        return end - self._served
+
+    def move(self) -> None:
+        try:
+            self.serve()
+        except (BrokenPipeError, ConnectionResetError) as failure:
+            # DATA closes as soon as it has what it needs.
+            raise PeerClosed from failure
+        finally:
+            self._lowering.close()
+
+    @abstractmethod
+    def serve(self) -> None: ...
+
+    def settle(self) -> None:
+        """Nothing is owed to a tape that was read."""
+
+    def _count(self, size: int) -> None:
+        """So many bytes of the range were served; the range ends with its last byte."""
+        self.bytes_moved += size
+
+        def forward() -> None:
+            self._served += size
+            if self._range is not None and self._served >= self._range[1]:
+                self._range = None
+
+        self.changed(forward)
+
+    # The bytes of the stream, wherever the tape stands.
+
+    def _fill(self, position: int, destination: Piece) -> None:
+        """Stream bytes from ``position`` on into ``destination``, all of them."""
+        done = 0
+        while done < destination.length:
+            rest = part(destination, done, destination.length - done)
+            step = self._fill_some(position + done, rest)
+            self._count(step)
+            done += step
+
+    def _fill_some(self, position: int, destination: Piece) -> int:
+        """As many bytes as one command brings, at least one."""
+        self.check_stopped()
+        if isinstance(destination, Zeros):
+            return destination.length
+        direct = self._lowering.destination(destination)
+        records = self.window.whole_records(position, destination.length)
+        if direct is not None and records and not self._in_cache(position):
+            size = self.window.record_size
+            count = min(records, max(1, BATCH // size))
+            return self._records(position, [part(direct, 0, count * size)], count) * size
+        data = self._some(position, destination.length)
+        if direct is None:
+            assert isinstance(destination, LunExtent)
+            whole = len(data) // destination.block_length * destination.block_length
+            data = data[:whole] if whole else self._exactly(position, destination.block_length)
+            self._lowering.write(destination, 0, data)
+        else:
+            put_bytes(data, [part(direct, 0, len(data))])
+        return len(data)
+
+    def _exactly(self, position: int, size: int) -> memoryview:
+        """``size`` bytes from ``position``, over the borders of reads."""
+        data = bytearray()
+        while len(data) < size:
+            data += self._some(position + len(data), size - len(data))
+        return memoryview(data)
+
+    def _some(self, position: int, size: int) -> memoryview:
+        """Between 1 and ``size`` bytes from ``position``, through the cache."""
+        while not self._in_cache(position):
+            if not self.window.holds(position):
+                self.pause(MoverPauseReason.SEEK, position)
+                continue
+            record = self.window.record_size
+            index, _ = self.window.locate(position)
+            start = self.window.offset + index * record
+            span = max(record, min(_CACHE, (position - start + size + record - 1) // record * record))
+            if self.window.end is not None:
+                span = min(span, max(record, self.window.end - start))
+            count = max(1, span // record)
+            buffer = bytearray(count * record)
+            got = self._records(start, [Inline(buffer)], count)
+            self._cache, self._cached = memoryview(buffer)[: got * record], start
+        begin = position - self._cached
+        return self._cache[begin:begin + size]
+
+    def _in_cache(self, position: int) -> bool:
+        return self._cached <= position < self._cached + len(self._cache)
+
+    def _records(self, position: int, destinations: list[Piece], count: int) -> int:
+        """Read up to ``count`` whole records at ``position``, the start of one; how many came, at least one.
+
+        Pauses, and tries again, where the window or the tape does not have it.
+        """
+        while True:
+            self.check_stopped()
+            if not self.window.holds(position):
+                self.pause(MoverPauseReason.SEEK, position)
+                continue
+            index, _ = self.window.locate(position)
+            if not self._space_to(index):
+                continue
+            before = self.drive.position
+            outcome = self.drive.read_records(destinations, self.window.record_size, count)
+            self.records += outcome.records
+            if outcome.records:
+                return outcome.records
+            match outcome.stop:
+                case Stop.FILEMARK:
+                    if self.tape.version is not Version.V3:
+                        self.drive.uncross(before, backwards=True)
+                    self.pause(MoverPauseReason.EOF)
+                case Stop.WRONG_LENGTH:
+                    self._odd_record()
+                case _:
+                    self.pause(MoverPauseReason.EOM)
+
+    def _space_to(self, index: int) -> bool:
+        """Bring the tape to record ``index`` of the window. False after a pause: look again."""
+        if index == self.records:
+            return True
+        spaced = self.drive.space_records(index - self.records)
+        self.records += spaced.done if index > self.records else -spaced.done
+        if index == self.records:
+            return True
+        if spaced.stop is Stop.FILEMARK:
+            self.pause(MoverPauseReason.EOF)
+        elif spaced.stop is Stop.END_OF_DATA:
+            self.pause(MoverPauseReason.EOM)
+        else:
+            raise DeviceError(f"{self.drive.name}: the tape ends before record {index} of the window",
+                              Status.CHECK_CONDITION)
+        return False
+
+    def _odd_record(self) -> None:
+        """The record at the tape's position is not as long as the DMA said."""
+        record = self.drive.read(1)
+        raise DeviceError(f"{self.drive.name}: a record of {record.length} bytes stands where records of "
+                          f"{self.window.record_size} were expected; restore with the record size of the "
+                          "backup", Status.CHECK_CONDITION)
+
+
+class LocalRecover(RecoverRun):
+    """For this server's DATA: fill what it pulls."""
+
+    def serve(self) -> None:
+        while True:
+            frame = channel.receive(self.connection)
+            if frame is None:
+                return
+            if frame.kind is not Kind.PULL:
+                raise Cancelled(f"DATA sent {frame.kind.name} during a recover")
+            destinations = [self._destination() for _ in range(frame.c)]
+            self._await(frame.a)
+            if destinations:
+                position = frame.a
+                for destination in destinations:
+                    self._fill(position, destination)
+                    position += destination.length
+                channel.send(self.connection, Frame(Kind.FILLED, frame.b))
+            else:
+                buffer = bytearray(frame.b)
+                self._fill(frame.a, Inline(buffer))
+                channel.send(self.connection, Frame(Kind.FILLED, frame.b, payload=buffer))
+
+    def _destination(self) -> Piece:
+        frame = channel.receive(self.connection)
+        if frame is None:
+            raise PeerClosed
+        return channel.piece_of(frame)
+
+    def _await(self, position: int) -> None:
+        """Until a MOVER_READ has asked for the byte at ``position``."""
+        self.wait(lambda: self._range is not None and self._range[0] <= position < self._range[1],
+                  watch_peer=True)
+
+
+class RemoteRecover(RecoverRun):
+    """For another server's DATA: send the ranges asked for."""
+
+    def serve(self) -> None:
+        while True:
+            self.wait(lambda: self._range is not None, watch_peer=True)
+            assert self._range is not None
+            position, end = self._served, self._range[1]
+            for data in self._bytes(position, end):
+                # Counted first: the peer may ask for more as soon as it has them.
+                self._count(len(data))
+                self.connection.sendall(data)
+
+    def _bytes(self, position: int, end: int) -> Iterable[memoryview]:
+        buffer = memoryview(bytearray(_CACHE))
+        while position < end:
+            records = self.window.whole_records(position, min(len(buffer), end - position))
+            if records and not self._in_cache(position):
+                size = self.window.record_size
+                got = self._records(position, [Inline(buffer[: records * size])], records) * size
+                data = buffer[:got]
+            else:
+                data = self._some(position, end - position)
+            yield data
+            position += len(data)

@@ -1,0 +1,98 @@
+"""Where a backup's pieces go, in the data process: the local channel to a mover, or a TCP connection.
+
+An outlet carries pieces in order, reports what could not be read of them, and after ``finish`` the stream is
+where it should be: on tape (local), or in the hands of the peer's TCP (remote).
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from ndmpd.datapath import copy_to_socket
+from ndmpd.services import channel
+from ndmpd.services.channel import Kind
+from ndmpd.pieces import Piece
+from ndmpd.ports import SourceFault
+from ndmpd.services.lowering import Lowering
+
+OnFault = Callable[[SourceFault], None]
+OnBytes = Callable[[int], None]
+
+UNCONFIRMED = 128
+"""Pieces, and so descriptors at most, that may wait for the mover's confirmation."""
+
+
+class Outlet(Protocol):
+    def send(self, piece: Piece) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class LocalOutlet:
+    """Pieces to the mover of this server. Each is kept until the records it fills are on tape."""
+
+    def __init__(self, end: socket.socket, on_fault: OnFault, on_bytes: OnBytes) -> None:
+        self._end = end
+        self._on_fault = on_fault
+        self._on_bytes = on_bytes
+        self._kept: deque[Piece] = deque()
+        self._confirmed = 0
+        self._done = False
+        self._poll = select.poll()
+        self._poll.register(end, select.POLLIN)
+
+    def send(self, piece: Piece) -> None:
+        channel.send_piece(self._end, piece)
+        self._kept.append(piece)
+        self._on_bytes(piece.length)
+        while len(self._kept) >= UNCONFIRMED or self._poll.poll(0):
+            self._hear()
+
+    def finish(self) -> None:
+        channel.send(self._end, channel.Frame(Kind.END))
+        while not self._done:
+            self._hear()
+
+    def _hear(self) -> None:
+        frame = channel.receive(self._end)
+        if frame is None:
+            raise ConnectionResetError("the mover closed the data connection")
+        match frame.kind:
+            case Kind.WRITTEN:
+                while self._confirmed < frame.a and self._kept:
+                    self._kept.popleft()
+                    self._confirmed += 1
+            case Kind.FAULT:
+                piece = self._kept[frame.a - self._confirmed]
+                reason = bytes(frame.payload).decode("utf-8", "replace")
+                self._on_fault(SourceFault(piece, frame.b, frame.c, reason))
+            case Kind.DONE:
+                self._done = True
+            case other:
+                raise ConnectionResetError(f"the mover sent {other.name} during a backup")
+
+
+class RemoteOutlet:
+    """Bytes to another server's mover; extents by sendfile."""
+
+    def __init__(self, connection: socket.socket, lowering: Lowering, on_fault: OnFault,
+                 on_bytes: OnBytes) -> None:
+        self._connection = connection
+        self._lowering = lowering
+        self._on_fault = on_fault
+        self._on_bytes = on_bytes
+
+    def send(self, piece: Piece) -> None:
+        for part in self._lowering.sources(piece):
+            faults: list[SourceFault] = []
+            self._on_bytes(copy_to_socket([part], self._connection, faults))
+            for fault in faults:
+                self._on_fault(fault)
+
+    def finish(self) -> None:
+        """Close our side cleanly: the peer's mover takes that as the end of the stream."""
+        self._connection.shutdown(socket.SHUT_WR)
