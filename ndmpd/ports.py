@@ -92,6 +92,12 @@ class StreamReader(Protocol):
     def read(self, size: int) -> bytes:
         """The next ``size`` bytes. Fewer only where the range or the stream ends."""
 
+    def read_some(self, size: int) -> bytes:
+        """At least one and at most ``size`` bytes, without waiting for another cartridge while there are any.
+
+        Nothing only where the range or the stream ends.
+        """
+
     def into(self, destinations: Sequence[Piece]) -> None:
         """Put the next bytes into ``destinations`` (extents are filled by the data path, without copies)."""
 

@@ -243,7 +243,7 @@ class EntryReader:
             size = max(CHUNK, count - held)
             if self._asked != TO_THE_END:
                 size = min(size, self._asked - self._end)
-            data = self._stream.read(size)
+            data = self._stream.read_some(size)
             if not data:
                 raise StreamError(f"the stream ends at byte {self._end}, in the middle of an entry or before "
                                   "its end mark: a tape is missing, or the backup was cut short")

@@ -46,9 +46,11 @@ class Kind(IntEnum):
     DONE = 8
     """Every record is on tape."""
     PULL = 9
-    """[stream offset, bytes, destinations]: fill the destinations that follow; with none, send the bytes."""
+    """[stream offset, bytes, destinations]: fill the destinations that follow, all of them. With none, send
+    bytes: at least one, and no more than can be had without a pause.
+    """
     FILLED = 10
-    """[bytes] of the pull were filled; fewer only where the stream ended. Payload: bytes pulled by value."""
+    """The pull is done. Payload: the bytes, where it named no destinations."""
 
 
 @dataclass(frozen=True, slots=True)

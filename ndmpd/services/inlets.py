@@ -41,6 +41,18 @@ class _Range(ABC):
     @abstractmethod
     def into(self, destinations: Sequence[Piece]) -> None: ...
 
+    @abstractmethod
+    def read_some(self, size: int) -> bytes: ...
+
+    def read(self, size: int) -> bytes:
+        data = self.read_some(size)
+        while data and len(data) < size:
+            more = self.read_some(size - len(data))
+            if not more:
+                break
+            data += more
+        return data
+
     def _within(self, size: int) -> int:
         return size if self._end is None else min(size, self._end - self.position)
 
@@ -61,12 +73,14 @@ class LocalInlet(_Range):
         super().__init__(ask, on_bytes)
         self._channel = end
 
-    def read(self, size: int) -> bytes:
+    def read_some(self, size: int) -> bytes:
         size = self._within(size)
         if size <= 0:
             return b""
         channel.send(self._channel, Frame(Kind.PULL, self.position, size))
         frame = self._filled()
+        if frame is None:
+            return b""
         self._moved(len(frame.payload))
         return bytes(frame.payload)
 
@@ -80,15 +94,14 @@ class LocalInlet(_Range):
         channel.send(self._channel, Frame(Kind.PULL, self.position, size, len(destinations)))
         for piece in destinations:
             channel.send_piece(self._channel, piece)
-        got = self._filled().a
-        self._moved(got)
-        self._must(size, got)
+        if self._filled() is None:
+            self._must(size, 0)
+        self._moved(size)
 
-    def _filled(self) -> Frame:
+    def _filled(self) -> Frame | None:
+        """The mover's answer, None where it has closed: there is no more of the stream."""
         frame = channel.receive(self._channel)
-        if frame is None:
-            raise StreamError(f"the mover closed the data connection at byte {self.position} of the stream")
-        if frame.kind is not Kind.FILLED:
+        if frame is not None and frame.kind is not Kind.FILLED:
             raise StreamError(f"the mover sent {frame.kind.name} during a recover")
         return frame
 
@@ -102,11 +115,11 @@ class RemoteInlet(_Range):
         self._lowering = lowering
         self._buffer = bytearray(CHUNK)
 
-    def read(self, size: int) -> bytes:
-        size = self._within(size)
-        data = bytearray(max(0, size))
-        got = self._receive(memoryview(data))
-        return bytes(data[:got])
+    def read_some(self, size: int) -> bytes:
+        size = self._within(min(size, CHUNK))
+        data = self._connection.recv(size) if size > 0 else b""
+        self._moved(len(data))
+        return data
 
     def into(self, destinations: Sequence[Piece]) -> None:
         for piece in destinations:

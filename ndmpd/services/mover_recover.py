@@ -221,11 +221,11 @@ class LocalRecover(RecoverRun):
                 for destination in destinations:
                     self._fill(position, destination)
                     position += destination.length
-                channel.send(self.connection, Frame(Kind.FILLED, frame.b))
+                channel.send(self.connection, Frame(Kind.FILLED))
             else:
-                buffer = bytearray(frame.b)
-                self._fill(frame.a, Inline(buffer))
-                channel.send(self.connection, Frame(Kind.FILLED, frame.b, payload=buffer))
+                data = self._some(frame.a, frame.b)
+                self._count(len(data))
+                channel.send(self.connection, Frame(Kind.FILLED, payload=data))
 
     def _destination(self) -> Piece:
         frame = channel.receive(self.connection)

@@ -122,6 +122,9 @@ class MemoryStream:
         self.position += len(data)
         return data
 
+    def read_some(self, size: int) -> bytes:
+        return self.read(size)
+
     def into(self, destinations: Sequence[Piece]) -> None:
         for piece in destinations:
             data = self.read(piece.length)
