@@ -1,7 +1,7 @@
 """Interfaces between the layers. ``typing.Protocol`` rather than zope: mypy proves that each is met.
 
-``Transport`` is the seam between drive logic and SCSI units; ``StreamReader`` and ``Reporter`` are what a butype
-sees of the world; ``Butype`` is what the data service sees of a butype.
+``Transport`` is the seam between drive logic and SCSI units; ``StreamReader`` and ``Reporter`` are what a
+butype sees of the world; ``Butype`` is what the data service sees of a butype.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class SourceFault:
 class Command:
     """One SCSI command.
 
-    ``data_out``: pieces whose bytes are the data-out buffer. ``data_in``: destinations for the data-in bytes, in
-    order. ``timeout`` in seconds. A transport adds what it could not read from ``data_out`` to ``faults``.
+    ``data_out``: pieces whose bytes are the data-out buffer. ``data_in``: destinations for the data-in bytes,
+    in order. ``timeout`` in seconds. A transport adds what it could not read from ``data_out`` to ``faults``.
     """
 
     cdb: bytes
@@ -76,7 +76,7 @@ class Transport(Protocol):
 
 
 class StreamReader(Protocol):
-    """The backup stream on recover, as the butype pulls it. Blocking; raises StreamError where it ends early."""
+    """The backup stream on recover, which the butype pulls. Blocking; raises StreamError on an early end."""
 
     def want(self, offset: int, length: int) -> None:
         """Ask for the byte range [offset, offset + length) of the stream; all ones as length: to its end.
@@ -122,7 +122,7 @@ class Reporter(Protocol):
 
 
 class Butype(Protocol):
-    """A backup type: makes a stream of a source and takes it apart again. Runs in a data process of its own."""
+    """A backup type: makes a stream of a source and takes it apart again. Runs in a process of its own."""
 
     name: str
 
@@ -137,7 +137,7 @@ class Butype(Protocol):
         """The pieces of the stream, lazily. A generator: closing it releases what it holds."""
 
     def fault(self, job: Job, fault: SourceFault) -> None:
-        """Bytes already planned turned out unreadable: name the file, count it. Called before the job ends."""
+        """Bytes already planned turned out unreadable: name the file, count it. Comes before the job ends."""
 
     def recover(self, job: Job, stream: StreamReader) -> None: ...
 

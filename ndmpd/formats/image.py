@@ -136,7 +136,7 @@ class Image:
         wanted = _wanted(job)
         for selection in job.selections:
             if selection not in wanted:
-                job.report.log(LogType.ERROR, f"{selection.given!r}: the stream holds one image and no files; "
+                job.report.log(LogType.ERROR, f"{selection.given!r}: the stream holds one image, no files; "
                                f"select / or /{ENTRY_NAME.decode()}")
                 job.report.recovered(selection.given, RecoveryStatus.FAILED_NOT_FOUND)
         if not wanted:
