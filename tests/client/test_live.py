@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -185,11 +187,11 @@ def test_both_kinds_of_history_and_the_tape_itself_list_the_same(live: Live, tmp
 
 def test_a_second_backup_behind_the_first_leaves_both_restorable(
         live: Live, back: Path, tmp_path: Path) -> None:
-    live.backup(tmp_path / "cat", "--drive", "tape1")
-    second = live.backup(tmp_path / "cat", "--drive", "tape1", "--append")
+    live.backup(tmp_path / "cat", "--drive", "tape0")
+    second = live.backup(tmp_path / "cat", "--drive", "tape0", "--append")
     assert second["cartridges"][0]["file_number"] >= 1
     for number in ("1", "2"):
-        live.restore(tmp_path / "cat", "--drive", "tape1", "--backup", number, "--to", f"{back}-{number}")
+        live.restore(tmp_path / "cat", "--drive", "tape0", "--backup", number, "--to", f"{back}-{number}")
         assert_same(live.small, Path(f"{back}-{number}"))
 
 
@@ -222,11 +224,24 @@ def test_a_name_that_is_not_in_the_backup_ends_with_1_and_is_named(
     assert live.run(*arguments, "--allow-partial").returncode == 0
 
 
+def await_drive_in_use(claim: Path) -> None:
+    """Until a session holds the lock on the drive's claim."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with suppress(FileNotFoundError), claim.open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+        time.sleep(0.002)
+    raise AssertionError("no session took the drive")
+
+
 def test_ctrl_c_ends_with_130_and_the_drive_is_free_at_once(live: Live, tmp_path: Path) -> None:
     arguments = ["backup", live.url, str(live.source), *ROBOT, "-b", "512", "-c", str(tmp_path / "cat")]
     job = subprocess.Popen(live.command(*arguments), cwd=REPOSITORY, env=live.environment, text=True,
                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    time.sleep(1.5)
+    await_drive_in_use(live.server.state / "run" / "tape0.claim")
     job.send_signal(signal.SIGINT)
     output, _ = job.communicate(timeout=60)
     assert job.returncode == 130, output
