@@ -21,11 +21,11 @@ CARTRIDGE_OF_TAPE1 = "E01002L8"
 def gnu_tar(*arguments: str) -> str:
     """Run GNU tar; a warning fails the test, except about times that are far off.
 
-    Of records it does not know (this project's own for hard links, POSIX's hdrcharset) it says so and goes on.
+    Of records it does not know (our own for hard links, POSIX's hdrcharset) it says so and goes on.
     """
     done = subprocess.run(
-        ["tar", "--warning=no-unknown-keyword", *arguments], capture_output=True, text=True, errors="surrogateescape", timeout=120,
-        check=False,
+        ["tar", "--warning=no-unknown-keyword", *arguments], capture_output=True, text=True,
+        errors="surrogateescape", timeout=120, check=False,
         env={**os.environ, "LC_ALL": "C"},
     )  # fmt: skip
     complaints = [
