@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.jobs import MIB, RECORD, Bench, blocks_can_be_shared, time_job
-from tests.bench.series import Series, table
+from tests.bench.series import Series, ratios, table
 
 
 def main() -> int:
@@ -31,11 +31,14 @@ def main() -> int:
             return 1
         series = run(folder, options.size * MIB, options.rounds, options.only)
     print(table(series))
+    compared = ratios(series)
     figures = {
         "machine": machine(),
         "rounds": options.rounds,
         "record": RECORD,
-        "series": [one.as_json() for one in series],
+        "series": [
+            {**one.as_json(), "times_as_fast_as": rounded(compared[one.job, one.subject])} for one in series
+        ],
     }
     options.json.write_text(json.dumps(figures, indent=1) + "\n")
     print(f"\nmedians of {options.rounds}; noise is half the quartile distance; details in {options.json}")
@@ -57,6 +60,10 @@ def run(folder: Path, size: int, rounds: int, only: str) -> list[Series]:
     return series
 
 
+def rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(figure, 3) for name, figure in figures.items()}
+
+
 def machine() -> dict[str, object]:
     """What the figures depend on."""
     commit = subprocess.run(
@@ -64,6 +71,7 @@ def machine() -> dict[str, object]:
     )
     return {
         "processors": os.cpu_count(),
+        "load": os.getloadavg()[0],
         "kernel": platform.release(),
         "python": platform.python_version(),
         "commit": commit.stdout.strip(),

@@ -25,6 +25,9 @@ from tests.trees.real import RealTree, find_real_tree
 
 RECORD = 200 * 512  # what ndmjob writes at most; its server hangs with larger records and LOCAL
 MIB = 1 << 20
+SMALL_FILES = 100_000
+SMALL = 2048  # bytes of each
+PER_FOLDER = 1000
 
 Subject = Callable[[], float]  # does the job once, returns seconds
 
@@ -52,8 +55,10 @@ class Bench:
         big = self.folder / "big"
         big.mkdir()
         fill(big / "file", self.size)
+        small = self.folder / "small"
+        make_small_files(small)
         trees = [self.real.path] if self.real else []
-        self.ours = EmbeddedServer(self.folder / "state", (big, *trees)).start()
+        self.ours = EmbeddedServer(self.folder / "state", (big, small, *trees)).start()
         self._stack.callback(self.ours.stop)
         disk = self.ours.disk("disk0")
         fill(disk, disk.stat().st_size)
@@ -75,8 +80,8 @@ class Bench:
             disk.stat().st_size,
             {
                 "dd": self.dd(disk),
-                "ndmpd": self.by_us("image", "/vol/disk0"),
-                **self.by_ndmjob("image", disk),
+                "ndmpd": self.by_us("image", "/vol/disk0", disk.stat().st_size),
+                **self.by_ndmjob("image", disk, disk.stat().st_size),
             },
         )
         file = self.folder / "big" / "file"
@@ -85,21 +90,22 @@ class Bench:
             self.size,
             {
                 "dd": self.dd(file),
-                "ndmpd": self.by_us("tar", str(file.parent)),
-                **self.by_ndmjob("tar", file.parent),
+                "ndmpd": self.by_us("tar", str(file.parent), self.size),
+                **self.by_ndmjob("tar", file.parent, self.size),
             },
         )
         if self.real is not None:
-            yield JobToTime(
-                f"tar, {self.real.path}",
-                self.real.size,
-                {
-                    "GNU tar": self.gnu_tar(self.real.path),
-                    "ndmpd": self.by_us("tar", str(self.real.path)),
-                    **self.by_ndmjob("tar", self.real.path),
-                },
-                self.real.files,
-            )
+            yield self.tree(self.real)
+        yield self.tree(RealTree(self.folder / "small", SMALL_FILES, SMALL_FILES * SMALL), "small files")
+
+    def tree(self, tree: RealTree, name: str = "") -> JobToTime:
+        """A backup with file history, which GNU tar has none of, and ndmjob's server one entry."""
+        subjects = {
+            "GNU tar": self.gnu_tar(tree.path),
+            "ndmpd": self.by_us("tar", str(tree.path), tree.size, history="y"),
+            **self.by_ndmjob("tar", tree.path, tree.size, history="y"),
+        }
+        return JobToTime(f"tar, {name or tree.path}", tree.size, subjects, tree.files)
 
     def dd(self, source: Path) -> Subject:
         target = self.folder / "dd"
@@ -116,17 +122,17 @@ class Bench:
             f"tar -c {options} -C {tree} . | dd of={target} bs=1M iflag=fullblock conv=notrunc status=none",
         )  # fmt: skip
 
-    def by_us(self, butype: str, filesystem: str) -> Subject:
-        backup = Backup(butype, filesystem, "tape0", RECORD)
+    def by_us(self, butype: str, filesystem: str, size: int, history: str = "n") -> Subject:
+        backup = Backup(butype, filesystem, "tape0", RECORD, history, size)
         return lambda: timed_backup(self.ours.agent(4), backup).seconds
 
-    def by_ndmjob(self, butype: str, filesystem: Path) -> dict[str, Subject]:
+    def by_ndmjob(self, butype: str, filesystem: Path, size: int, history: str = "n") -> dict[str, Subject]:
         reference = self.reference
         if reference is None:
             return {}
         tape = self.folder / "ndmjob" / f"TAPE-{butype}"
         tape.touch()
-        backup = Backup(butype, str(filesystem), str(tape), RECORD)
+        backup = Backup(butype, str(filesystem), str(tape), RECORD, history, size)
         return {"ndmjob": lambda: timed_backup(reference.agent(4), backup).seconds}
 
 
@@ -158,6 +164,14 @@ def fill(path: Path, size: int) -> None:
         for number in range(0, size, len(block)):
             turn = number // len(block) % len(block)
             file.write((block[turn:] + block[:turn])[: size - number])
+
+
+def make_small_files(folder: Path) -> None:
+    content = random.Random(2).randbytes(SMALL)
+    for number in range(SMALL_FILES):
+        if number % PER_FOLDER == 0:
+            (place := folder / f"{number // PER_FOLDER:03}").mkdir(parents=True)
+        (place / f"file{number:06}").write_bytes(content)
 
 
 def blocks_can_be_shared(folder: Path) -> bool:

@@ -46,13 +46,25 @@ class Series:
         }  # fmt: skip
 
 
+def ratios(series: Sequence[Series]) -> dict[tuple[str, str], dict[str, float]]:
+    """Of each (job, subject): its speed over that of every other subject of the job."""
+    return {
+        (one.job, one.subject): {
+            other.subject: other.median / one.median
+            for other in series
+            if other.job == one.job and other.subject != one.subject
+        }
+        for one in series
+    }
+
+
 def table(series: Sequence[Series]) -> str:
-    """One line per series; the last column is the speed over that of the job's first subject."""
-    head = ("job", "by", "MB", "median s", "noise", "MB/s", "files/s", "x first")
+    """One line per series; the last column is the speed over that of the job's other subjects."""
+    head = ("job", "by", "MB", "median s", "noise", "MB/s", "files/s", "times as fast as")
     lines = [head]
-    first: dict[str, Series] = {}
+    compared = ratios(series)
     for one in series:
-        base = first.setdefault(one.job, one)
+        others = compared[one.job, one.subject]
         lines.append(
             (
                 one.job,
@@ -62,13 +74,13 @@ def table(series: Sequence[Series]) -> str:
                 f"{one.noise:.1%}",
                 f"{one.rate:.0f}",
                 f"{one.files / one.median:.0f}" if one.files else "",
-                f"{base.median / one.median:.2f}",
+                "  ".join(f"{name} {ratio:.2f}" for name, ratio in others.items()),
             )
         )
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
+            cell.ljust(width) if column in (0, 1, len(head) - 1) else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines

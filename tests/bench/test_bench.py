@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ndmpd.client.errors import Refused
-from tests.bench.dma import Backup, timed_backup
+from tests.bench.dma import Backup, JobFailed, timed_backup
 from tests.bench.jobs import JobToTime, fill, time_job
 from tests.bench.series import Series, table
 from tests.peers.ndmjob import find_program
@@ -42,6 +42,15 @@ def test_a_job_that_fails_has_no_time(reference: ReferenceServer, tmp_path: Path
         timed_backup(reference.agent(4), Backup("image", "/dev/null", "/no/such/tape", 1 << 16))
 
 
+@pytest.mark.peer
+@pytest.mark.needs("ndmjob")
+def test_a_job_that_moves_too_little_has_no_time(reference: ReferenceServer, tmp_path: Path) -> None:
+    source, tape = tmp_path / "source", reference.tape()
+    fill(source, 1 << 20)
+    with pytest.raises(JobFailed, match="1048576 bytes were moved"):
+        timed_backup(reference.agent(4), Backup("image", str(source), str(tape), 1 << 16, at_least=1 << 21))
+
+
 def test_the_first_round_is_not_counted_and_subjects_take_turns() -> None:
     order: list[str] = []
     times = iter([9.0, 9.0, 1.0, 2.0, 3.0, 4.0])
@@ -56,12 +65,12 @@ def test_the_first_round_is_not_counted_and_subjects_take_turns() -> None:
     assert order == ["a", "b"] * 3
 
 
-def test_the_table_compares_with_the_first_subject() -> None:
+def test_the_table_compares_the_subjects_of_a_job() -> None:
     slow = Series("copy", "dd", 100_000_000, seconds=[1.0, 1.1, 0.9])
     fast = Series("copy", "ndmpd", 100_000_000, seconds=[0.5, 0.5, 0.5])
     lines = table([slow, fast]).splitlines()
-    assert lines[1].split() == ["copy", "dd", "100", "1.000", "5.0%", "100", "1.00"]
-    assert lines[2].split() == ["copy", "ndmpd", "100", "0.500", "0.0%", "200", "2.00"]
+    assert lines[1].split() == ["copy", "dd", "100", "1.000", "5.0%", "100", "ndmpd", "0.50"]
+    assert lines[2].split() == ["copy", "ndmpd", "100", "0.500", "0.0%", "200", "dd", "2.00"]
 
 
 def test_filling_leaves_no_hole(tmp_path: Path) -> None:
