@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -19,9 +18,6 @@ from ndmpd.admin.demo_server import DemoServer, ServerFailed
 from ndmpd.client.jobs import Report
 from ndmpd.errors import NdmpdError
 from tests.peers.server import REPOSITORY
-
-needs_server = pytest.mark.skipif(importlib.util.find_spec("ndmpd.__main__") is None,
-                                  reason="this checkout has no server")
 
 
 def whole(operation: str) -> Report:
@@ -127,7 +123,6 @@ def test_a_server_that_does_not_come_up_is_quoted_and_leaves_no_process(tmp_path
         pass
 
 
-@needs_server
 def test_the_whole_demonstration_on_a_small_tree(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "folder").mkdir(parents=True)

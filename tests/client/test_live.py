@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import json
 import os
 import signal
@@ -21,9 +20,6 @@ import pytest
 
 from ndmpd.admin.comparison import compare_trees, first_difference
 from tests.peers.server import PASSWORD, REPOSITORY, USER, EmbeddedServer
-
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("ndmpd.__main__") is None,
-                                reason="this checkout has no server")
 
 CAPACITY = 8 << 20
 """Bytes of a cartridge in these tests: the tree takes three of them."""
