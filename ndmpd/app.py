@@ -1,7 +1,7 @@
 """The wiring: a server out of its parts, one function a process.
 
-The listener accepts control connections and hands each to a session process; a session has data processes made
-for its jobs. Both are forked from the fork server, which has everything imported and no reactor.
+The listener accepts control connections and hands each to a session process; a session has data processes
+made for its jobs. Both are forked from the fork server, which has everything imported and no reactor.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import sys
 import time
 from contextlib import suppress
 from typing import Any
+
+import twisted.internet.epollreactor  # noqa: F401  what the reactor needs, imported once for every fork
 
 from ndmpd.config import Auth, Settings
 from ndmpd.config_types import Virtual
@@ -139,7 +141,8 @@ class _Listener:
             return
         _, number, status, _ = message
         self._sessions.discard(number)
-        log.log(logging.INFO if status == 0 else logging.ERROR, "session %d ended with status %d", number, status)
+        level = logging.INFO if status == 0 else logging.ERROR
+        log.log(level, "session %d ended with status %d", number, status)
 
 
 class _NoFigures:
