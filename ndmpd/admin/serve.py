@@ -12,7 +12,8 @@ from ndmpd.errors import NdmpdError
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path), help=f"The configuration [default: {DEFAULT_FILE}].")
+@click.option("--config", type=click.Path(path_type=Path),
+              help=f"The configuration [default: {DEFAULT_FILE}].")
 @click.option("--embedded", type=click.Path(path_type=Path, file_okay=False),
               help="No configuration: an embedded SAN in this folder, made at first start.")
 @click.option("--listen", help="With --embedded: where to listen, like tcp:10000:interface=127.0.0.1.")

@@ -75,7 +75,8 @@ class Opener:
 
     def _open(self, name: str, unit: Unit) -> Transport:
         if not isinstance(unit.device, Virtual):
-            raise NoSuchDevice(f"{name}: this version reaches devices of the embedded SAN (virtual:NAME) only")
+            raise NoSuchDevice(f"{name}: this version reaches devices of the embedded SAN alone; write "
+                               "virtual:NAME as its device")
         san = self._settings.server.state_dir / "san"
         if self._nexus is None:
             self._nexus = Nexus(san)

@@ -38,7 +38,8 @@ LOGIN_WITHIN = 60.0
 class Control(Protocol):
     """``make_shell`` gives the connection its shell. ``ended`` is called when it is gone and all is free."""
 
-    def __init__(self, reactor: Any, make_shell: Callable[[Control], Shell], ended: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, make_shell: Callable[[Control], Shell],
+                 ended: Callable[[], None]) -> None:
         self._reactor = reactor
         self._make_shell = make_shell
         self._ended = ended

@@ -1,8 +1,9 @@
 """Data connections: listen, connect, and the upgrade to a local channel where both ends are this server.
 
-Whoever listens on a TCP address also listens on a UNIX socket named after it in the server's run folder. Whoever
-is to connect looks there first. The folder belongs to the server alone, and a socket in it whose listener is gone
-refuses, so no further proof is needed that the other end is one of ours; the DMA sees TCP in both cases.
+Whoever listens on a TCP address also listens on a UNIX socket named after it in the server's run folder.
+Whoever is to connect looks there first. The folder belongs to the server alone, and a socket in it whose
+listener is gone refuses, so that no nonce is needed to prove that the other end is one of ours; the DMA sees
+TCP in both cases.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Listener:
         self._local.bind(os.fspath(self._path))
         self._local.listen(1)
         self._local.setblocking(False)
-        self._watches = [Watch(reactor, self._tcp, self._from_tcp), Watch(reactor, self._local, self._from_here)]
+        self._watches = [Watch(reactor, self._tcp, self._from_tcp),
+                         Watch(reactor, self._local, self._from_here)]
 
     def _from_tcp(self) -> None:
         try:
@@ -102,7 +104,7 @@ def rendezvous(run_dir: Path, address: TcpAddress) -> Path:
 
 
 def connect(run_dir: Path, addresses: Iterable[TcpAddress]) -> Link:
-    """Connect to the first of ``addresses`` that answers. Blocks; raises OSError for the last that did not."""
+    """Connect to the first of ``addresses`` that answers. Blocks; raises the OSError of the last."""
     failure: OSError = ConnectionRefusedError("no address was given to connect to")
     for address in addresses:
         with suppress(OSError):

@@ -1,7 +1,7 @@
 """The fork server: a single-threaded process, everything imported, that forks sessions and data processes.
 
-It runs no reactor and holds no secret state, so a fork of it is a clean start at the cost of a few milliseconds
-and of the memory that the child writes to. The listener asks it for sessions; each session asks it, on a socket
+It runs no reactor and has no threads, so a fork of it is a clean start at the cost of a few milliseconds and
+of the memory that the child writes to. The listener asks it for sessions; each session asks it, on a socket
 of its own, for data processes and for their end. It reaps what dies, and ends what its asker left behind: a
 session's data processes with the session, everything with the listener.
 """
@@ -69,7 +69,7 @@ def receive(end: socket.socket) -> tuple[Verb, int, int, list[int]] | None:
 
 
 class ForkServer:
-    """The parent's handle: made before any thread or reactor exists; ``control`` speaks the messages above."""
+    """The parent's handle, made before any thread or reactor exists. ``control`` speaks in ``Verb``."""
 
     def __init__(self, run_session: RunSession, run_job: RunJob) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

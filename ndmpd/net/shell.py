@@ -1,7 +1,7 @@
 """The shell around one session core: carries out its effects in order, and brings it events.
 
-Everything here runs on the reactor thread. Device work runs on a thread of its own, one request at a time; the
-mover has its own thread; jobs have their own process.
+Everything here runs on the reactor thread. Device work runs on a thread of its own, one request at a time;
+the mover has its own thread; jobs have their own process.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -82,7 +83,7 @@ class Shell:
         self._tape_lock = threading.Lock()
         self._scsi = ScsiService(open_device)
         self._mover = MoverService(self._tape, self._tape_lock, open_disk, self._from_mover)
-        self._data = DataService(processes, lambda subject, ready: Watch(reactor, subject, ready), self.handle)
+        self._data = DataService(processes, partial(Watch, reactor), self.handle)
         self._listeners: dict[str, Listener] = {}
         self._devices = ThreadPool(1, 1, "devices")
         self._devices.start()

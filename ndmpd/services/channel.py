@@ -23,7 +23,7 @@ _FD = struct.calcsize("i")
 _SO_SNDBUFFORCE = 32
 BUFFER = 4 << 20
 MOST_INLINE = 64 << 20
-"""Bytes of a frame's payload at most. Formatters cut their inline bytes, and readers their reads, far below."""
+"""Bytes of a frame's payload at most. Formatters and readers stay far below with what they carry inline."""
 
 
 class Kind(IntEnum):
@@ -81,7 +81,7 @@ def widen(end: socket.socket) -> None:
 
 
 def send(end: socket.socket, frame: Frame) -> None:
-    """Send one frame, whole. Raises OSError where the other end is gone, ValueError for too large a payload."""
+    """Send one frame, whole. OSError where the other end is gone, ValueError for too large a payload."""
     if len(frame.payload) > MOST_INLINE:
         raise ValueError(f"{len(frame.payload)} bytes do not fit a frame")
     header = _FRAME.pack(frame.kind, len(frame.payload), frame.a, frame.b, frame.c)

@@ -1,7 +1,7 @@
 """The data process: runs one butype for one backup or recover, and ends.
 
-It is forked for the job, holds one end of the data connection and a socket to its session, and tells the session
-everything as events. An abort ends the process; what it had open goes with it.
+It is forked for the job, holds one end of the data connection and a socket to its session, and tells the
+session everything as events. An abort ends the process; what it had open goes with it.
 """
 
 from __future__ import annotations

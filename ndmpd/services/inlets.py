@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 from ndmpd.datapath import CHUNK, put_bytes
 from ndmpd.errors import StreamError
+from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, part
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
-from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, part
 from ndmpd.services.lowering import Lowering, total
 from ndmpd.session.spans import ALL_ONES
 

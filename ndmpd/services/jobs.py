@@ -67,7 +67,7 @@ class Counters:
 
 
 def tell(session: socket.socket, event: Event) -> None:
-    """Data process to session; blocks while the DMA reads slowly. Raises OSError where the session is gone."""
+    """Data process to session; blocks while the DMA reads slowly. OSError where the session is gone."""
     if isinstance(event, History):
         session.sendall(_LENGTH.pack(len(event.body), event.message) + event.body)
     else:

@@ -1,4 +1,4 @@
-"""Lower blocks of a disk to what the host can move: bytes of the local file behind it, or memory read by SCSI.
+"""Lower blocks of a disk to what the host can move: bytes of the file behind it, or memory read by SCSI.
 
 A data path that lets a copy manager do the work keeps the ``LunExtent``; this is for the ones that do not.
 """

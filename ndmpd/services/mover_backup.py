@@ -1,8 +1,8 @@
 """The mover in mode READ: the stream becomes records on tape (2.3.5.1.5, 3.6.1).
 
-Pieces are gathered into batches of whole records; one tape command carries a batch. What a batch holds is kept
-until the drive has taken it: where a cartridge ends inside, the rest goes onto the next one. A pause comes only
-when there is a further byte to write, so a stream that just fits needs neither window nor cartridge more.
+Pieces are gathered into batches of whole records; one tape command carries a batch. What a batch holds is
+kept until the drive has taken it: where a cartridge ends inside, the rest goes onto the next one. A pause
+comes only when there is a further byte to write: a stream that just fits needs no more window or cartridge.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 """The mover in mode WRITE: records from tape become the stream (2.3.5.1.6, 3.6.2.5).
 
 The run serves one MOVER_READ at a time. For this server's DATA it fills the destinations that DATA pulls, in
-whatever pieces; for another server it sends the range. A position outside the window, a filemark or the end of
-the data pauses, and the same byte is looked for again when the DMA lets the mover go on.
+whatever pieces; for another server it sends the range. A position outside the window, a filemark or the end
+of the data pauses, and the same byte is looked for again when the DMA lets the mover go on.
 """
 
 from __future__ import annotations
 
-import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,7 +1,7 @@
 """One run of the mover: from ACTIVE to HALTED, in a thread of its own. What both directions share.
 
-The reactor thread steers a run (``proceed``, ``read``, ``stop``); the run tells what happened through ``tell``.
-The drive is used only between a start or a continue and the next pause or halt, and under ``tape_lock``.
+The reactor thread steers a run (``proceed``, ``read``, ``stop``); the run says what happened by ``tell``. The
+drive is used only between a start or a continue and the next pause or halt, and under ``tape_lock``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 Tell = Callable[[MoverPaused | MoverHalted], None]
 
 BATCH = 8 << 20
-"""Bytes of records that one tape command carries: enough for its cost to vanish, and an abort waits for it."""
+"""Bytes of records that one tape command carries: its cost vanishes, and an abort does not wait long."""
 _LOOK = 0.5
 """Seconds after which a waiting run looks whether its peer is still there."""
 
@@ -40,8 +40,8 @@ class PeerClosed(Exception):
 class MoverRun(ABC):
     """``connection`` is the data connection's socket; ``tape`` has an open drive."""
 
-    def __init__(self, connection: socket.socket, tape: TapeService, tape_lock: threading.Lock, window: Window,
-                 tell: Tell) -> None:
+    def __init__(self, connection: socket.socket, tape: TapeService, tape_lock: threading.Lock,
+                 window: Window, tell: Tell) -> None:
         assert tape.drive is not None
         self.connection = connection
         self.tape = tape
@@ -152,7 +152,7 @@ class MoverRun(ABC):
         act()
 
     def wait(self, ready: Callable[[], bool], *, watch_peer: bool) -> None:
-        """Until ``ready``. Raises Cancelled where the run is stopped, PeerClosed where the peer goes first."""
+        """Until ``ready``. Cancelled where the run is stopped, PeerClosed where the peer goes first."""
         poll = select.poll()
         poll.register(self.connection, select.POLLRDHUP)
         while True:

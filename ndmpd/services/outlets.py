@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ndmpd.datapath import copy_to_socket
-from ndmpd.services import channel
-from ndmpd.services.channel import Kind
 from ndmpd.pieces import Piece
 from ndmpd.ports import SourceFault
+from ndmpd.services import channel
+from ndmpd.services.channel import Kind
 from ndmpd.services.lowering import Lowering
 
 OnFault = Callable[[SourceFault], None]
