@@ -112,9 +112,10 @@ class _Listener:
         watches = [Watch(self._reactor, self._listening, self._accept),
                    Watch(self._reactor, self._forks.control, self._exited)]
         log.info("listening on %s port %d", *self._listening.getsockname()[:2])
-        self._reactor.run()
         for watch in watches:
-            watch.stop()
+            # Before the reactor calls them off as lost: what is not there would be waited for.
+            self._reactor.addSystemEventTrigger("before", "shutdown", watch.stop)
+        self._reactor.run()
 
     def _accept(self) -> None:
         try:
