@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -78,12 +79,9 @@ class Control(Protocol):
         return self._closing
 
     def dataReceived(self, data: bytes) -> None:
-        try:
+        # What breaks the framing is dealt with behind the records before it, which have replies coming.
+        with suppress(WireError):
             self._waiting.extend(self._unframer.feed(data))
-        except WireError as failure:
-            log.error("the peer does not speak NDMP: %s", failure)
-            self.shut_down()
-            return
         self.turn()
 
     def turn(self) -> None:
@@ -92,11 +90,17 @@ class Control(Protocol):
             return
         self._turning = True
         session = self._shell.session
-        while self._waiting and not (session.busy or session.closed or self._congested or self._held):
-            self._shell.receive(self._waiting.popleft())
-            if session.authorized:
-                self._unframer.max_record = MAX_RECORD
-        self._turning = False
+        try:
+            while self._waiting and not (session.busy or session.closed or self._congested or self._held):
+                self._shell.receive(self._waiting.popleft())
+                if session.authorized:
+                    self._unframer.max_record = MAX_RECORD
+        finally:
+            self._turning = False
+        broken = self._unframer.broken
+        if broken and not (self._waiting or session.busy or session.closed or self._held):
+            log.error("the peer does not speak NDMP: %s", broken)
+            self.shut_down()
         self._read_on(len(self._waiting) < WAITING and not self._congested and not self._held)
 
     def _read_on(self, wanted: bool) -> None:

@@ -42,6 +42,11 @@ class Unframer:
         self._empty = 0
         self._broken: WireError | None = None
 
+    @property
+    def broken(self) -> WireError | None:
+        """Why nothing more is read; None as long as all is well."""
+        return self._broken
+
     def feed(self, data: bytes) -> list[bytes]:
         """The records that ``data`` completes, in order.
 

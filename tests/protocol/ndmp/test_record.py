@@ -65,7 +65,9 @@ def test_a_hostile_length_is_refused_when_its_mark_arrives(mark: str) -> None:
 
 def test_records_before_a_hostile_length_are_delivered_and_then_nothing_more() -> None:
     unframer = Unframer(1000)
+    assert unframer.broken is None
     assert unframer.feed(frame(b"good") + bytes.fromhex("7fffffff") + frame(b"lost")) == [b"good"]
+    assert unframer.broken is not None
     for data in (b"", frame(b"lost")):
         with pytest.raises(WireError, match="more than 1000 bytes"):
             unframer.feed(data)

@@ -1,0 +1,91 @@
+"""What the server's processes hold, as /proc tells: memory, descriptors, sockets in the run folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.peers.server import EmbeddedServer
+
+FORGED = "FORGED"
+"""What hostile names put behind a line feed: a line of the log must never begin with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """``server`` runs in a session (setsid) of its own, so whatever belongs to it is found by that."""
+
+    server: EmbeddedServer
+
+    @property
+    def pid(self) -> int:
+        assert self.server.program is not None
+        return self.server.program.process.pid
+
+    def processes(self) -> list[int]:
+        """Listener, fork server, sessions, data processes; zombies as well."""
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                with suppress(OSError):
+                    if os.getsid(int(entry)) == self.pid:
+                        found.append(int(entry))
+        return sorted(found)
+
+    def sessions(self) -> int:
+        """Processes beyond the listener and the fork server."""
+        return len(self.processes()) - 2
+
+    def descriptors(self) -> int:
+        """Open descriptors of the two processes that stay."""
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.processes()[:2])
+
+    def sockets(self) -> list[Path]:
+        """Data connections that wait for a peer of this server."""
+        return [path for path in (self.server.state / "run").iterdir() if path.is_socket()]
+
+    def log(self) -> str:
+        return self.server.log_file.read_text(errors="replace")
+
+    def await_quiet(self, sessions: int = 0, patience: float = 15.0) -> None:
+        """Until only ``sessions`` session processes are left, and nothing else of any other."""
+        await_true(lambda: self.sessions() == sessions, f"{sessions} sessions left", patience)
+
+    def check_sound(self) -> None:
+        """The server is as it was before anybody connected, and its log tells of no bug."""
+        self.await_quiet()
+        assert self.sockets() == []
+        log = self.log()
+        assert "Traceback" not in log
+        assert "a bug in the session core" not in log
+        assert not any(line.startswith(FORGED) for line in log.splitlines())
+
+
+def await_true(condition: Callable[[], bool], what: str, patience: float = 15.0) -> None:
+    """Until ``condition`` holds; AssertionError naming ``what`` after ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {patience:.0f} s: {what}")
+        time.sleep(0.05)
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that the process has to itself, shared with nobody; 0 where it is gone."""
+    return _rollup(pid, ("Private_Clean", "Private_Dirty"))
+
+
+def proportional(pid: int) -> int:
+    """Bytes of memory, each shared page by its share (PSS); 0 where the process is gone."""
+    return _rollup(pid, ("Pss",))
+
+
+def _rollup(pid: int, keys: tuple[str, ...]) -> int:
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) << 10 for line in lines if line.partition(":")[0] in keys)
+    return 0
