@@ -252,12 +252,18 @@ def _become(run: Callable[[], Any]) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's to handle
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        run()
-        status = 0
+        try:
+            run()
+            status = 0
+        finally:
+            # A handler that ``run`` installed may raise at any moment.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except BaseException:
         log.exception("process %d failed", os.getpid())
     finally:
-        logging.shutdown()
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-        os._exit(status)
+        try:
+            logging.shutdown()
+            with suppress(OSError, ValueError):
+                sys.stdout.flush()
+        finally:
+            os._exit(status)  # whatever happens: nothing may lead from here into the parent's code

@@ -131,8 +131,8 @@ class Peer:
         while not self.closed and self._answered() < len(self.asked):
             self.wait(0.5)
             if time.monotonic() > deadline:
-                raise Silence(f"{self._answered()} replies to {len(self.asked)} requests after {patience:.0f} s, "
-                              f"the last: {self.last}")
+                raise Silence(f"{self._answered()} replies to {len(self.asked)} requests after "
+                              f"{patience:.0f} s, the last: {self.last}")
 
     def until_closed(self, patience: float = PATIENCE) -> None:
         """Until the server hangs up; Silence where it does not."""
@@ -154,7 +154,9 @@ class Peer:
             raise Silence(f"the server hung up on {type(body).__name__}")
         kind = registry.reply_class(registry.code_of(type(body)), self.version)
         assert kind is not None
-        return kind(last.header.error) if last.header.error else registry.decode(kind, last.body, self.version)
+        if last.header.error:
+            return kind(last.header.error)
+        return registry.decode(kind, last.body, self.version)
 
     def check_replies(self) -> None:
         """Each request has had one reply, in order; where the server hung up, the first ones of them."""

@@ -50,8 +50,6 @@ REQUESTS = [golden for golden in GOLDENS if golden.kind == "request"]
 CLASSES = {version: [kind for code in sorted(registry.EXCHANGES)
                      if (kind := registry.request_class(code, version)) is not None
                      and kind is not ConnectCloseRequest] for version in Version}
-AGREEABLE = 0.1
-"""Seconds that another session may be kept waiting; the two of them, and this test, share the machine."""
 
 
 def begin(watch: Watch, chance: random.Random, version: Version) -> Peer:
@@ -175,7 +173,7 @@ def workflow(chance: random.Random, export: Path) -> list[Message]:
 def test_sequences_of_valid_messages(watch: Watch, bystander: Peer, export: Path) -> None:
     def case(chance: random.Random) -> None:
         version = chance.choice(list(Version))
-        values = Values(chance, (str(export), str(export.parent), "/vol/disk0"))
+        values = Values(chance, (str(export), str(export.parent), "/vol/disk0"), watch.server.port)
         job = workflow(chance, export)
         with begin(watch, chance, version) as peer:
             for _ in range(chance.randint(1, 25)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protocol.ndmp.codes import Code, Version
 from protocol.ndmp.record import frame
-from tests.fuzz.peer import Peer, logged_in
+from tests.fuzz.peer import Peer
 from tests.fuzz.watch import Watch
 
 

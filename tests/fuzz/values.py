@@ -24,11 +24,12 @@ LOOPBACK = 127 << 24 | 1
 
 
 class Values:
-    """``paths``: names of exports, which a hostile peer knows as well as a friendly one."""
+    """``paths``, ``port``: what a hostile peer knows of the server as well as a friendly one."""
 
-    def __init__(self, chance: random.Random, paths: Sequence[str]) -> None:
+    def __init__(self, chance: random.Random, paths: Sequence[str], port: int) -> None:
         self._chance = chance
         self._paths = paths
+        self._port = port
 
     def message(self, kind: type[Message], version: Version) -> Message:
         """A value of ``kind`` that has a form in ``version``."""
@@ -44,17 +45,18 @@ class Values:
         path = self._chance.choice(self._paths)
         return self._chance.choice((
             "", "y", "n", "0", "9", "tape0", "tape1", "mc0", "disk0", "tar", "image", "/", "..", "../..", ".",
-            path, path, path + "/", path + "/..", path + "/../..", path + "/folder0", "/etc/passwd", "/proc/self",
-            "/vol/disk0", "/vol/disk1", "\0", "tape0\0", "\udcff\udc80", "%s%n{0}", f"x\n{FORGED}", "/" * 3000,
-            "d/" * 2500, "n" * 5000, "-1", "99999999999999999999", "*,*,*,\\,", "tape0/../tape1", "../san/disks"))
+            path, path, path + "/", path + "/..", path + "/../..", path + "/folder0", "/etc/passwd",
+            "/vol/disk0", "/vol/disk1", "/proc/self", "\0", "tape0\0", "\udcff\udc80", "%s%n{0}",
+            f"x\n{FORGED}", "/" * 3000, "d/" * 2500, "n" * 5000, "-1", "99999999999999999999", "*,*,*,\\,",
+            "tape0/../tape1", "../san/disks"))
 
     def address(self) -> Address:
         """Local, or a port of this machine: nothing here may call strangers."""
-        kind = self._chance.choice((AddrType.LOCAL, AddrType.LOCAL, AddrType.TCP, AddrType.TCP, AddrType.IPC, 77))
+        kind = self._chance.choice((AddrType.LOCAL, AddrType.TCP, AddrType.TCP, AddrType.IPC, 77))
         if kind != AddrType.TCP:
             return Address(kind)
-        ports = [self._chance.choice((0, 1, 9, 65535, 65536, (1 << 32) - 1)) for _ in range(self._chance.choice(
-            (0, 1, 1, 3)))]
+        number = self._chance.choice((0, 1, 1, 3))
+        ports = self._chance.choices((0, 1, 9, self._port, 65535), k=number)
         return Address(kind, tuple(TcpAddress(LOOPBACK, port) for port in ports))
 
     def _of(self, kind: type[Message]) -> Message:
@@ -77,7 +79,8 @@ class Values:
         if hint is str:
             return self.text()
         if hint is bytes:
-            return self._chance.randbytes(self._chance.choice((0, 1, 6, 10, 12, 16, 16, 64, 512, 1000, 70000)))
+            size = self._chance.choice((0, 1, 6, 10, 12, 16, 16, 64, 512, 1000, 70000))
+            return self._chance.randbytes(size)
         if issubclass(hint, IntFlag | IntEnum):
             return self._chance.choice(list(hint))
         if issubclass(hint, Message):
