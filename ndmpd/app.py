@@ -6,6 +6,7 @@ made for its jobs. Both are forked from the fork server, which has everything im
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import pickle
@@ -58,7 +59,7 @@ def serve(settings: Settings) -> None:
     """Run the server until SIGTERM or SIGINT. Raises ConfigError and OSError where it cannot start."""
     logging.basicConfig(level=settings.server.log.name, stream=sys.stderr,
                         format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s")
-    _prepare(settings)
+    lock = _prepare(settings)
     listening = _listening(settings)
     forks = ForkServer(lambda connection, requests: run_session(settings, connection, requests),
                        lambda session, connection, counters: run_job(settings, session, connection, counters))
@@ -67,15 +68,22 @@ def serve(settings: Settings) -> None:
     finally:
         listening.close()
         forks.close()
+        os.close(lock)
 
 
-def _prepare(settings: Settings) -> None:
-    """The state folder, with nothing in it that a former server left running."""
+def _prepare(settings: Settings) -> int:
+    """The state folder, with nothing in it that a former server left running; the lock that makes it ours."""
     state = settings.server.state_dir
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     run = state / "run"
     run.mkdir(mode=0o700, exist_ok=True)
     os.chmod(run, 0o700)
+    lock = os.open(run / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise ConfigError(f"{state}: a server runs on this state_dir; stop it, or choose another") from error
     for left in run.iterdir():
         if left.is_socket():
             left.unlink()
@@ -85,6 +93,7 @@ def _prepare(settings: Settings) -> None:
         raise ConfigError("this version serves neither [tls] nor [datamover] of type \"SCSI\"; remove them")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return lock
 
 
 def _listening(settings: Settings) -> socket.socket:
@@ -131,8 +140,12 @@ class _Listener:
                 return
             self._last += 1
             log.info("session %d from %s", self._last, peer[0])
-            self._sessions.add(self._last)
-            forkserver.send(self._forks.control, Verb.SESSION, self._last, fds=(connection.fileno(),))
+            try:
+                forkserver.send(self._forks.control, Verb.SESSION, self._last, fds=(connection.fileno(),))
+            except OSError as failure:
+                log.error("no process can be made for session %d: %s", self._last, failure)
+            else:
+                self._sessions.add(self._last)
 
     def _exited(self) -> None:
         message = forkserver.receive(self._forks.control)

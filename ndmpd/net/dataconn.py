@@ -11,8 +11,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ndmpd.services import channel
 from protocol.ndmp.address import TcpAddress
 
 CONNECT_TIMEOUT = 30.0
+_LOCAL_TIMEOUT = 5.0
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 
 
@@ -59,7 +61,8 @@ class Listener:
         self._local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with suppress(FileNotFoundError):
             self._path.unlink()
-        self._local.bind(os.fspath(self._path))
+        with _short(self._path) as path:
+            self._local.bind(path)
         self._local.listen(1)
         self._local.setblocking(False)
         self._watches = [Watch(reactor, self._tcp, self._from_tcp),
@@ -104,14 +107,21 @@ def rendezvous(run_dir: Path, address: TcpAddress) -> Path:
 
 
 def connect(run_dir: Path, addresses: Iterable[TcpAddress]) -> Link:
-    """Connect to the first of ``addresses`` that answers. Blocks; raises the OSError of the last."""
+    """Connect to the first of ``addresses`` that answers; raises the OSError of the last that was tried.
+
+    Blocks, for ``CONNECT_TIMEOUT`` seconds in all: the DMA waits for the reply.
+    """
+    deadline = time.monotonic() + CONNECT_TIMEOUT
     failure: OSError = ConnectionRefusedError("no address was given to connect to")
     for address in addresses:
         with suppress(OSError):
             return Link(_to_ourselves(run_dir, address), True, address)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
         try:
             host = str(ipaddress.IPv4Address(address.ip))
-            connection = socket.create_connection((host, address.port), timeout=CONNECT_TIMEOUT)
+            connection = socket.create_connection((host, address.port), timeout=left)
         except OSError as error:
             failure = error
             continue
@@ -124,12 +134,26 @@ def connect(run_dir: Path, addresses: Iterable[TcpAddress]) -> Link:
 def _to_ourselves(run_dir: Path, address: TcpAddress) -> socket.socket:
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        end.connect(os.fspath(rendezvous(run_dir, address)))
+        # A listener that is full lets one wait for ever.
+        end.settimeout(_LOCAL_TIMEOUT)
+        with _short(rendezvous(run_dir, address)) as path:
+            end.connect(path)
     except OSError:
         end.close()
         raise
+    end.settimeout(None)
     channel.widen(end)
     return end
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """A name for ``path`` that fits the 107 bytes a UNIX socket's address has, wherever its folder is."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def keep_alive(connection: socket.socket) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import errno
 import gc
 import logging
 import os
@@ -48,6 +49,9 @@ class Verb(IntEnum):
     """[number] end what was forked under that number."""
     EXITED = 4
     """[number, status] of a session, told to the listener."""
+
+
+_FDS = {Verb.SESSION: 1, Verb.JOB: _MAX_FDS}
 
 
 def send(end: socket.socket, verb: Verb, number: int, status: int = 0, fds: Sequence[int] = ()) -> None:
@@ -158,6 +162,8 @@ class _Server:
             return False
         verb, number, _, fds = message
         try:
+            if len(fds) < _FDS.get(verb, 0):
+                raise OSError(errno.EMFILE, "descriptors did not arrive; raise LimitNOFILE")
             if verb is Verb.SESSION:
                 self._fork_session(asker, number, socket.socket(fileno=os.dup(fds[0])))
             elif verb is Verb.JOB:
@@ -170,6 +176,9 @@ class _Server:
                 self._end(number, asker)
         except OSError as failure:
             log.error("cannot fork: %s", failure)
+            if verb is Verb.SESSION:
+                with suppress(OSError):
+                    send(asker, Verb.EXITED, number, 1)
         finally:
             for fd in fds:
                 os.close(fd)

@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from ndmpd.net.watch import Watch
 from ndmpd.services import channel
 from ndmpd.services.data import DataService, Processes
 from ndmpd.services.mover import MoverService
+from ndmpd.services.mover_run import MoverRun
 from ndmpd.services.scsi import OpenDevice, ScsiService
 from ndmpd.services.tape import TapeService
 from ndmpd.session import effects, events
@@ -33,7 +35,7 @@ from ndmpd.session.events import Event
 from ndmpd.session.facts import AuthPolicy, ServerFacts
 from ndmpd.session.figures import DataFigures, MoverFigures
 from protocol.ndmp.address import TcpAddress
-from protocol.ndmp.codes import Code, Error, LogType, Version
+from protocol.ndmp.codes import Code, Error, LogType, MoverState, Version
 from protocol.ndmp.message import Message, Reply
 from protocol.ndmp.registry import code_of, reply_class
 from protocol.ndmp.tape import TapeGetStateRequest
@@ -48,6 +50,7 @@ _TAPE = Code.TAPE_OPEN & _INTERFACE
 RELEASE_WITHIN = 60.0
 """Seconds that the end of a session waits for a command the mover still has on the tape."""
 
+_INTERNAL = "internal error; see the server's log"
 
 Configure = Callable[[Message, Version, bool], Reply]
 """Answers a CONFIG request, for a version, to a peer that has logged in or not."""
@@ -87,7 +90,9 @@ class Shell:
         self._listeners: dict[str, Listener] = {}
         self._devices = ThreadPool(1, 1, "devices")
         self._devices.start()
-        self._released = False
+        self._release_done: Deferred[None] | None = None
+        self._todo: deque[Effect] = deque()
+        self._carrying = False
         self._actions: dict[type[Effect], Callable[[Any], None]] = {
             effects.Send: self._send,
             effects.Perform: self._perform,
@@ -123,13 +128,22 @@ class Shell:
         self._wire.turn()
 
     def _carry_out(self, todo: list[Effect]) -> None:
-        for effect in todo:
-            try:
-                self._actions[type(effect)](effect)
-            except Exception:
-                # A core that waits for an answer must get one.
-                log.exception("%s failed", type(effect).__name__)
-                self.handle(_failed(effect))
+        self._todo.extend(todo)
+        if self._carrying:
+            # An effect that was answered at once: what follows from it comes behind what is still to do.
+            return
+        self._carrying = True
+        try:
+            while self._todo:
+                effect = self._todo.popleft()
+                try:
+                    self._actions[type(effect)](effect)
+                except Exception:
+                    # A core that waits for an answer must get one.
+                    log.exception("%s failed", type(effect).__name__)
+                    self.handle(_failed(effect, self.session.version))
+        finally:
+            self._carrying = False
 
     def pause(self) -> None:
         """The DMA does not read: let no job tell more."""
@@ -159,23 +173,31 @@ class Shell:
 
     def _perform(self, effect: effects.Perform) -> None:
         request = effect.request
-        if isinstance(request, TapeGetStateRequest):
-            # Counters only: the mover may have the drive.
+        if isinstance(request, TapeGetStateRequest) and self.session.mover_state == MoverState.ACTIVE:
+            # Counters only, since the mover has the drive. An aborted one is waited for: it may still write.
             self._tape.version = self.session.version
             self.handle(events.Performed(self._tape.perform(request)))
             return
-        version = self.session.version
-        work = deferToThreadPool(self._reactor, self._devices, self._do, request, version)
+        # Taken here where it is free: a mover that becomes ACTIVE meanwhile waits for this request, not the
+        # request for the mover.
+        tape = code_of(type(request)) & _INTERFACE == _TAPE
+        locked = tape and self._tape_lock.acquire(blocking=False)
+        work = deferToThreadPool(self._reactor, self._devices, self._do, request, self.session.version,
+                                 locked)
         work.addCallback(lambda reply: self.handle(events.Performed(reply)))
         work.addErrback(self._not_performed, effect)
 
-    def _do(self, request: Message, version: Version) -> Message:
-        """One request on the device thread."""
+    def _do(self, request: Message, version: Version, locked: bool) -> Message:
+        """One request on the device thread. ``locked``: it has the tape's lock already."""
         interface = code_of(type(request)) & _INTERFACE
         if interface == _TAPE:
-            with self._tape_lock:
+            if not locked:
+                self._tape_lock.acquire()
+            try:
                 self._tape.version = version
                 return self._tape.perform(request)
+            finally:
+                self._tape_lock.release()
         if interface == _SCSI:
             return self._scsi.perform(request)
         return self._configure(request, version, self.session.authorized)
@@ -237,9 +259,13 @@ class Shell:
             else:
                 connected(link)
 
+        def broken(failure: Failure) -> None:
+            log.error("%s", failure.getTraceback())
+            self.handle(failed(Error.UNDEFINED, _INTERNAL))
+
         attempt = deferToThread(connect, self._where.run_dir, addresses)
         attempt.addCallbacks(arrived, refused)
-        attempt.addErrback(lambda failure: log.error("%s", failure.getTraceback()))
+        attempt.addErrback(broken)
 
     def _end_data(self) -> None:
         self._unlisten("data")
@@ -254,10 +280,10 @@ class Shell:
         if listener is not None:
             listener.close()
 
-    def _from_mover(self, event: events.MoverPaused | events.MoverHalted, run: object) -> None:
+    def _from_mover(self, event: events.MoverPaused | events.MoverHalted, run: MoverRun) -> None:
         """From the mover's thread. What an ended run still says is dropped."""
         def deliver() -> None:
-            if self._mover.run is run:
+            if self._mover.hears(run):
                 self.handle(event)
 
         self._reactor.callFromThread(deliver)
@@ -265,29 +291,40 @@ class Shell:
     # The end.
 
     def _release(self) -> None:
-        self._end_data()
-        self._unlisten("mover")
-        run = self._mover.end()
-        self._released = True
+        run = None
+        try:
+            self._end_data()
+            self._unlisten("mover")
+            run = self._mover.end()
+        finally:
+            # Whatever else goes wrong, the drive must come free.
+            self._release_done = deferToThreadPool(self._reactor, self._devices, self._release_devices, run)
+            self._release_done.addErrback(lambda failure: log.error("release: %s", failure.getTraceback()))
 
-        def devices() -> None:
-            if run is not None and not run.join(RELEASE_WITHIN):
-                log.error("the mover did not let go of the tape within %d s", RELEASE_WITHIN)
+    def _release_devices(self, run: MoverRun | None) -> None:
+        """On the device thread, behind whatever it still does."""
+        try:
+            if run is not None:
+                run.join(RELEASE_WITHIN)
             if self._tape_lock.acquire(timeout=RELEASE_WITHIN):
-                self._tape.close()
-                self._tape_lock.release()
+                try:
+                    self._tape.close()
+                finally:
+                    self._tape_lock.release()
+            else:
+                log.error("the mover did not let go of the tape within %d s", RELEASE_WITHIN)
+        finally:
             self._scsi.close()
 
-        self._release_done: Deferred[None] = deferToThreadPool(self._reactor, self._devices, devices)
-        self._release_done.addErrback(lambda failure: log.error("release: %s", failure.getTraceback()))
-
     def _disconnect(self) -> None:
+        assert self._release_done is not None
         self._release_done.addCallback(lambda _: self._wire.disconnect())
 
     def close(self) -> Deferred[None]:
         """The control connection is gone, or must go; fires when every device is free."""
-        if not self._released:
+        if self._release_done is None:
             self.handle(events.ConnectionLost())
+        assert self._release_done is not None
         done: Deferred[None] = Deferred()
 
         def ended(_: object) -> None:
@@ -300,16 +337,15 @@ class Shell:
 
 def _failed(effect: Effect, version: Version = Version.V4) -> Event:
     """The answer for an effect that broke on our side."""
-    text = "internal error; see the server's log"
     match effect:
         case effects.Perform(request):
             reply = reply_class(code_of(type(request)), version)
             assert reply is not None
             return events.Performed(reply(Error.UNDEFINED))
         case effects.MoverListen() | effects.MoverConnect():
-            return events.MoverFailed(Error.UNDEFINED, text)
+            return events.MoverFailed(Error.UNDEFINED, _INTERNAL)
         case effects.DataListen() | effects.DataConnect() | effects.DataStart():
-            return events.DataFailed(Error.UNDEFINED, text)
+            return events.DataFailed(Error.UNDEFINED, _INTERNAL)
         case _:
-            return events.Log(LogType.ERROR, text)
+            return events.Log(LogType.ERROR, _INTERNAL)
 

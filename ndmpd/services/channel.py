@@ -51,6 +51,10 @@ class Kind(IntEnum):
     """
     FILLED = 10
     """The pull is done. Payload: the bytes, where it named no destinations."""
+    MORE = 11
+    """[pieces]: so many, counted from the first, have been taken, and further ones are wanted."""
+    FAILED = 12
+    """[errno]: a destination could not be written; the pull's bytes were passed over. Payload: reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class Frame:
     b: int = 0
     c: int = 0
     payload: bytes | bytearray | memoryview = b""
-    fd: int = -1
+    file: OpenFile | None = None
+    """Received, the descriptor is ours, and is closed when the last piece that has it is dropped."""
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -85,7 +90,8 @@ def send(end: socket.socket, frame: Frame) -> None:
     if len(frame.payload) > MOST_INLINE:
         raise ValueError(f"{len(frame.payload)} bytes do not fit a frame")
     header = _FRAME.pack(frame.kind, len(frame.payload), frame.a, frame.b, frame.c)
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [frame.fd]))] if frame.fd >= 0 else []
+    rights = ([] if frame.file is None else
+              [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [frame.file.fd]))])
     buffers = [header, frame.payload] if frame.payload else [header]
     sent = end.sendmsg(buffers, rights)
     total = len(header) + len(frame.payload)
@@ -97,20 +103,20 @@ def send(end: socket.socket, frame: Frame) -> None:
 
 
 def receive(end: socket.socket) -> Frame | None:
-    """The next frame, None where the other end closed between frames. Raises StreamError inside one."""
+    """The next frame, None where the other end closed between frames. ConnectionResetError inside one."""
     header, ancillary, _, _ = end.recvmsg(_FRAME.size, socket.CMSG_SPACE(_FD))
     if not header:
         return None
-    fd = -1
+    file = None
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            (fd,) = struct.unpack("i", data[:_FD])
+            file = OpenFile(struct.unpack("i", data[:_FD])[0], "")
     if len(header) < _FRAME.size:
         header += _exactly(end, _FRAME.size - len(header))
     kind, size, a, b, c = _FRAME.unpack(header)
     if size > MOST_INLINE:
         raise StreamError(f"the local channel announces {size} bytes in one frame; it is out of step")
-    return Frame(Kind(kind), a, b, c, _exactly(end, size) if size else b"", fd)
+    return Frame(Kind(kind), a, b, c, _exactly(end, size) if size else b"", file)
 
 
 def _exactly(end: socket.socket, size: int) -> bytearray:
@@ -119,7 +125,7 @@ def _exactly(end: socket.socket, size: int) -> bytearray:
     while view:
         got = end.recv_into(view, 0, socket.MSG_WAITALL)
         if not got:
-            raise StreamError("the local channel closed inside a frame")
+            raise ConnectionResetError("the local channel closed inside a frame")
         view = view[got:]
     return data
 
@@ -131,7 +137,7 @@ def send_piece(end: socket.socket, piece: Piece) -> None:
         case Zeros(length):
             send(end, Frame(Kind.ZEROS, length))
         case FileExtent(file, offset, length, strict):
-            send(end, Frame(Kind.FILE, offset, length, strict, _encoded(file.name), file.fd))
+            send(end, Frame(Kind.FILE, offset, length, strict, _encoded(file.name), file))
         case LunExtent(disk, lba, blocks, block_length):
             send(end, Frame(Kind.LUN, lba, blocks, block_length, _encoded(disk)))
 
@@ -143,8 +149,11 @@ def piece_of(frame: Frame) -> Piece:
             return Inline(frame.payload)
         case Kind.ZEROS:
             return Zeros(frame.a)
-        case Kind.FILE if frame.fd >= 0:
-            return FileExtent(OpenFile(frame.fd, _decoded(frame.payload)), frame.a, frame.b, bool(frame.c))
+        case Kind.FILE if frame.file is not None:
+            frame.file.name = _decoded(frame.payload)
+            return FileExtent(frame.file, frame.a, frame.b, bool(frame.c))
+        case Kind.FILE:
+            raise StreamError("a file's descriptor did not fit this process; raise LimitNOFILE")
         case Kind.LUN:
             return LunExtent(_decoded(frame.payload), frame.a, frame.b, frame.c)
         case _:

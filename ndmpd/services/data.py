@@ -87,19 +87,33 @@ class DataService:
         connection, local = self._link
         order = Order(version, effect.operation, effect.butype, effect.environment, effect.nlist, local)
         self._end_job()
-        ours, theirs = socket.socketpair()
-        self._counters = Counters()
+        self._forget()
+        self._counters = counters = Counters()
         self._number += 1
+        try:
+            self._job = self._spawned(order, connection, counters)
+        except OSError as failure:
+            self._rewatch()
+            self._tell(events.DataFailed(Error.UNDEFINED, f"no process could be made for the job: {failure}"))
+            return
         self._over = False
         self._incoming = Events()
-        self._processes.spawn(self._number, theirs, connection, self._counters.fd)
-        theirs.close()
-        ours.sendall(pickle.dumps(order, pickle.HIGHEST_PROTOCOL))
-        ours.shutdown(socket.SHUT_WR)
-        self._job = ours
-        self._watching = self._watch(ours, self._hear)
+        self._watching = self._watch(self._job, self._hear)
         if self._paused:
             self._watching.pause()
+
+    def _spawned(self, order: Order, connection: socket.socket, counters: Counters) -> socket.socket:
+        """Our end of the socket to a process that has its order."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._processes.spawn(self._number, theirs, connection, counters.fd)
+            ours.sendall(pickle.dumps(order, pickle.HIGHEST_PROTOCOL))
+            ours.shutdown(socket.SHUT_WR)
+        except BaseException:
+            ours.close()
+            raise
+        return ours
 
     def _hear(self) -> None:
         """Something of the job can be read, or it has ended."""
@@ -159,6 +173,9 @@ class DataService:
     def release(self) -> None:
         """Figures start anew."""
         self.end()
+        self._forget()
+
+    def _forget(self) -> None:
         if self._counters is not None:
             self._counters.close()
             self._counters = None

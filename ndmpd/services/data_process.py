@@ -12,22 +12,23 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from functools import partial
 from types import FrameType
 
-from ndmpd.errors import Cancelled, JobRefused, NdmpdError
+from ndmpd.errors import Cancelled, JobRefused
 from ndmpd.formats.environment import Environment
 from ndmpd.formats.job import Job
 from ndmpd.formats.selection import selections
-from ndmpd.ports import Butype, Transport, Volumes
-from ndmpd.services.inlets import LocalInlet, RemoteInlet
+from ndmpd.ports import Butype, StreamReader, Transport, Volumes
+from ndmpd.services import transfer
+from ndmpd.services.inlets import ConnectionBroken, LocalInlet, RemoteInlet
 from ndmpd.services.jobs import Counters, Order, tell
 from ndmpd.services.lowering import Lowering
 from ndmpd.services.outcome import FAILURES, error_of
 from ndmpd.services.outlets import LocalOutlet, Outlet, RemoteOutlet
 from ndmpd.session import events
 from ndmpd.session.events import Event
-from protocol.errors import WireError
-from protocol.ndmp.codes import DataHaltReason, DataOperation, Error, LogType, RecoveryStatus
+from protocol.ndmp.codes import DataHaltReason, DataOperation, LogType, RecoveryStatus
 
 log = logging.getLogger(__name__)
 
@@ -69,48 +70,49 @@ def run(order: Order, session: socket.socket, connection: socket.socket, counter
     # A planner makes millions of short-lived values and no cycles worth a full collection.
     gc.set_threshold(100_000, 50, 1000)
     reporter = SessionReporter(session, counters)
-    butype = butypes.get(order.butype)
     job = Job(Environment(order.environment), volumes, reporter, order.version,
               selections(order.nlist, order.version), open_disk, order.operation)  # type: ignore[arg-type]
-    with suppress(Cancelled, BrokenPipeError), closing(Lowering(open_disk)) as lowering:
-        refusal = _refusal(butype, job, order, butypes)
-        tell(session, refusal or events.DataStarted())
-        if refusal is None:
-            assert butype is not None
-            tell(session, _carry_out(butype, job, reporter, order, connection, counters, lowering))
+    with suppress(Cancelled, ConnectionError), closing(Lowering(open_disk)) as lowering:
+        try:
+            butype = _admit(order, job, butypes)
+        except FAILURES as failure:
+            tell(session, events.DataFailed(error_of(failure), str(failure)))
+            return
+        tell(session, events.DataStarted())
+        if order.operation == DataOperation.BACKUP:
+            halted = _outcome(order, partial(_backup, butype, job, _outlet(butype, job, order, connection,
+                                                                           counters, lowering)))
+        else:
+            inlet = _inlet(reporter, order, connection, counters, lowering)
+            recover = butype.recover if order.operation == DataOperation.RECOVER else butype.list
+            halted = _outcome(order, partial(recover, job, inlet))
+        tell(session, halted)
 
 
 def _cancel(signum: int, frame: FrameType | None) -> None:
     raise Cancelled("the job was aborted")
 
 
-def _refusal(butype: Butype | None, job: Job, order: Order,
-             butypes: Mapping[str, Butype]) -> events.DataFailed | None:
+def _admit(order: Order, job: Job, butypes: Mapping[str, Butype]) -> Butype:
+    """The butype, ready to start. Raises JobRefused, or what the look at the source raised."""
+    butype = butypes.get(order.butype)
     if butype is None:
-        known = ", ".join(sorted(butypes))
-        return events.DataFailed(Error.ILLEGAL_ARGS, f"there is no butype {order.butype!r} here; use {known}")
-    try:
-        butype.check(job)
-    except JobRefused as failure:
-        return events.DataFailed(Error.ILLEGAL_ARGS, str(failure))
-    except FAILURES as failure:
-        return events.DataFailed(error_of(failure), str(failure))
-    return None
+        raise JobRefused(f"there is no butype {order.butype!r} here; use {', '.join(sorted(butypes))}")
+    mover = transfer.choose(job.environment)
+    butype.check(job)
+    job.report.variable(transfer.USED, mover)
+    return butype
 
 
-def _carry_out(butype: Butype, job: Job, reporter: SessionReporter, order: Order, connection: socket.socket,
-               counters: Counters, lowering: Lowering) -> Event:
-    """Run the job to its end; how it halted."""
+def _outcome(order: Order, work: Callable[[], None]) -> Event:
+    """Do the work; how the job halted."""
     try:
-        if order.operation == DataOperation.BACKUP:
-            _backup(butype, job, order, connection, counters, lowering)
-        else:
-            _recover(butype, job, reporter, order, connection, counters, lowering)
+        work()
     except Cancelled:
         raise
-    except ConnectionError as failure:
+    except (ConnectionError, ConnectionBroken) as failure:
         return events.DataHalted(DataHaltReason.CONNECT_ERROR, f"the data connection was lost: {failure}")
-    except (NdmpdError, WireError, OSError) as failure:
+    except FAILURES as failure:
         return events.DataHalted(DataHaltReason.INTERNAL_ERROR, str(failure))
     except Exception as failure:
         log.exception("the %s of %s failed", order.operation.name, order.butype)
@@ -118,28 +120,23 @@ def _carry_out(butype: Butype, job: Job, reporter: SessionReporter, order: Order
     return events.DataHalted(DataHaltReason.SUCCESSFUL)
 
 
-def _backup(butype: Butype, job: Job, order: Order, connection: socket.socket, counters: Counters,
-            lowering: Lowering) -> None:
-    outlet: Outlet
-    if order.local:
-        outlet = LocalOutlet(connection, lambda fault: butype.fault(job, fault), counters.add)
-    else:
-        outlet = RemoteOutlet(connection, lowering, lambda fault: butype.fault(job, fault), counters.add)
+def _backup(butype: Butype, job: Job, outlet: Outlet) -> None:
     with closing(butype.backup(job)) as pieces:  # type: ignore[type-var]
         for piece in pieces:
             outlet.send(piece)
     outlet.finish()
 
 
-def _recover(butype: Butype, job: Job, reporter: SessionReporter, order: Order, connection: socket.socket,
-             counters: Counters, lowering: Lowering) -> None:
-    inlet: LocalInlet | RemoteInlet
+def _outlet(butype: Butype, job: Job, order: Order, connection: socket.socket, counters: Counters,
+            lowering: Lowering) -> Outlet:
+    on_fault = partial(butype.fault, job)
     if order.local:
-        inlet = LocalInlet(connection, reporter.ask, counters.add)
-    else:
-        inlet = RemoteInlet(connection, lowering, reporter.ask, counters.add)
-    if order.operation == DataOperation.RECOVER:
-        butype.recover(job, inlet)
-    else:
-        butype.list(job, inlet)
+        return LocalOutlet(connection, on_fault, counters.add)
+    return RemoteOutlet(connection, lowering, on_fault, counters.add)
 
+
+def _inlet(reporter: SessionReporter, order: Order, connection: socket.socket, counters: Counters,
+           lowering: Lowering) -> StreamReader:
+    if order.local:
+        return LocalInlet(connection, reporter.ask, counters.add)
+    return RemoteInlet(connection, lowering, reporter.ask, counters.add)

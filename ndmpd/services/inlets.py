@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from ndmpd.datapath import CHUNK, put_bytes
 from ndmpd.errors import StreamError
@@ -20,6 +21,10 @@ from ndmpd.session.spans import ALL_ONES
 
 Ask = Callable[[int, int], None]
 OnBytes = Callable[[int], None]
+
+
+class ConnectionBroken(StreamError):
+    """The data connection is lost: no fault of the file that was just being filled."""
 
 
 class _Range(ABC):
@@ -77,8 +82,7 @@ class LocalInlet(_Range):
         size = self._within(size)
         if size <= 0:
             return b""
-        channel.send(self._channel, Frame(Kind.PULL, self.position, size))
-        frame = self._filled()
+        frame = self._pull(Frame(Kind.PULL, self.position, size))
         if frame is None:
             return b""
         self._moved(len(frame.payload))
@@ -91,19 +95,36 @@ class LocalInlet(_Range):
             return
         if any(isinstance(piece, Inline) for piece in destinations):
             raise TypeError("memory of this process is filled by read")
-        channel.send(self._channel, Frame(Kind.PULL, self.position, size, len(destinations)))
-        for piece in destinations:
-            channel.send_piece(self._channel, piece)
-        if self._filled() is None:
+        frame = self._pull(Frame(Kind.PULL, self.position, size, len(destinations)), destinations)
+        if frame is None:
             self._must(size, 0)
+            return
         self._moved(size)
+        if frame.kind is Kind.FAILED:
+            raise OSError(frame.a, bytes(frame.payload).decode("utf-8", "replace"))
 
-    def _filled(self) -> Frame | None:
+    def _pull(self, pull: Frame, destinations: Sequence[Piece] = ()) -> Frame | None:
         """The mover's answer, None where it has closed: there is no more of the stream."""
-        frame = channel.receive(self._channel)
-        if frame is not None and frame.kind is not Kind.FILLED:
+        try:
+            channel.send(self._channel, pull)
+            for piece in destinations:
+                channel.send_piece(self._channel, piece)
+            frame = channel.receive(self._channel)
+        except BrokenPipeError:
+            return None
+        except ConnectionError as failure:
+            raise ConnectionBroken(str(failure)) from failure
+        if frame is not None and frame.kind not in (Kind.FILLED, Kind.FAILED):
             raise StreamError(f"the mover sent {frame.kind.name} during a recover")
         return frame
+
+
+@contextmanager
+def _breaking() -> Iterator[None]:
+    try:
+        yield
+    except OSError as failure:
+        raise ConnectionBroken(str(failure)) from failure
 
 
 class RemoteInlet(_Range):
@@ -117,7 +138,8 @@ class RemoteInlet(_Range):
 
     def read_some(self, size: int) -> bytes:
         size = self._within(min(size, CHUNK))
-        data = self._connection.recv(size) if size > 0 else b""
+        with _breaking():
+            data = self._connection.recv(size) if size > 0 else b""
         self._moved(len(data))
         return data
 
@@ -141,7 +163,8 @@ class RemoteInlet(_Range):
         """Fill ``view``; less only where the peer closed."""
         got = 0
         while got < len(view):
-            count = self._connection.recv_into(view[got:])
+            with _breaking():
+                count = self._connection.recv_into(view[got:])
             if not count:
                 break
             got += count

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from ndmpd.ports import Transport
 from ndmpd.services.mover_backup import BackupRun, LocalSource, RemoteSource
 from ndmpd.services.mover_recover import LocalRecover, RecoverRun, RemoteRecover
-from ndmpd.services.mover_run import MoverRun
+from ndmpd.services.mover_run import MoverRun, Tell
 from ndmpd.services.tape import TapeService
 from ndmpd.session.effects import MoverContinue, MoverRead, MoverStart
-from ndmpd.session.events import MoverHalted, MoverPaused
 from ndmpd.session.figures import MoverFigures
 from ndmpd.session.window import Window
 from protocol.ndmp.codes import MoverMode
@@ -22,20 +21,20 @@ class MoverService:
     """``tell`` takes an event from any thread; ``tape_lock`` is held by whoever uses the tape's drive."""
 
     def __init__(self, tape: TapeService, tape_lock: threading.Lock, open_disk: Callable[[str], Transport],
-                 tell: Callable[[MoverPaused | MoverHalted, object], None]) -> None:
+                 tell: Tell) -> None:
         self._tape = tape
         self._tape_lock = tape_lock
         self._open_disk = open_disk
         self._tell = tell
         self._link: tuple[socket.socket, bool] | None = None
         self._run: MoverRun | None = None
-        self._figures = MoverFigures()
+        """The latest. An ended one may still finish what it has on the tape, and its figures tell of that."""
+        self._ended = True
         self._record_size = 0
 
-    @property
-    def run(self) -> object:
-        """Identity of the run whose events count; those of an ended one are dropped."""
-        return self._run
+    def hears(self, run: MoverRun) -> bool:
+        """Whether events of ``run`` count; those of an ended one are dropped."""
+        return run is self._run and not self._ended
 
     def attach(self, connection: socket.socket, local: bool) -> None:
         """The data connection is there; a run can start on it."""
@@ -47,7 +46,7 @@ class MoverService:
         self._link = None
         self._record_size = effect.record_size
         window = Window(effect.record_size, effect.window_offset, effect.window_length)
-        base = connection, self._tape, self._tape_lock, window, self._from_run
+        base = connection, self._tape, self._tape_lock, window, self._tell
         run: MoverRun
         if effect.mode == MoverMode.READ:
             source = LocalSource(connection) if local else RemoteSource(connection)
@@ -56,14 +55,11 @@ class MoverService:
             run = LocalRecover(self._open_disk, *base)
         else:
             run = RemoteRecover(self._open_disk, *base)
-        self._run = run
+        self._run, self._ended = run, False
         run.start()
 
-    def _from_run(self, event: MoverPaused | MoverHalted) -> None:
-        self._tell(event, self._run)
-
     def proceed(self, effect: MoverContinue) -> None:
-        if self._run is not None:
+        if self._run is not None and not self._ended:
             self._run.proceed(Window(self._record_size, effect.window_offset, effect.window_length))
 
     def read(self, effect: MoverRead) -> None:
@@ -71,20 +67,18 @@ class MoverService:
             self._run.read(effect.offset, effect.length)
 
     def end(self) -> MoverRun | None:
-        """Stop moving and close the connection; the run that is on its way out. Its figures stay."""
+        """Stop moving and close the connection; the run that may be on its way out. Its figures stay."""
         if self._link is not None:
             self._link[0].close()
             self._link = None
-        run, self._run = self._run, None
-        if run is not None:
-            self._figures = run.figures()
-            run.stop()
-        return run
+        if self._run is not None and not self._ended:
+            self._ended = True
+            self._run.stop()
+        return self._run
 
     def release(self) -> None:
-        """Figures start anew."""
+        """Nobody asks for the figures any more."""
         self.end()
-        self._figures = MoverFigures()
 
     def figures(self) -> MoverFigures:
-        return self._figures if self._run is None else self._run.figures()
+        return MoverFigures() if self._run is None else self._run.figures()

@@ -12,12 +12,12 @@ import select
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ndmpd.devices.tape_outcome import Written
-from ndmpd.errors import SourceError
-from ndmpd.pieces import Inline, Piece, Zeros, split
+from ndmpd.errors import NdmpdError, SourceError
+from ndmpd.pieces import FileExtent, Inline, Piece, Zeros, split
 from ndmpd.ports import SourceFault, Transport
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 
 _STALL = 20
 """Milliseconds without a byte after which whole records that are there are written."""
+_SAY = 64
+"""Pieces taken after which DATA is told so, where it may be waiting for that (see ``outlets.AHEAD``)."""
+_MOST_OPEN = 256
+"""Extents of files, and so descriptors, that a batch is made of at most, unless a record needs more."""
 
 
 class Source(ABC):
@@ -59,6 +63,8 @@ class LocalSource(Source):
     def __init__(self, end: socket.socket) -> None:
         self._end = end
         self._count = 0
+        self._written = 0
+        self._told = 0
         self._complete = False
         self._poll = select.poll()
         self._poll.register(end, select.POLLIN)
@@ -66,6 +72,8 @@ class LocalSource(Source):
     def next(self) -> tuple[int, Piece] | None:
         if self._complete:
             return None
+        if self._count - self._told >= _SAY and not self._poll.poll(0):
+            self._ask()
         frame = channel.receive(self._end)
         if frame is None or frame.kind is Kind.END:
             self._complete = frame is not None
@@ -74,10 +82,22 @@ class LocalSource(Source):
         return self._count - 1, channel.piece_of(frame)
 
     def idle(self) -> bool:
-        return not self._complete and not self._poll.poll(_STALL)
+        if self._complete or self._poll.poll(0):
+            return False
+        if self._count > self._told:
+            self._ask()
+        return not self._poll.poll(_STALL)
+
+    def _ask(self) -> None:
+        self._told = self._count
+        channel.send(self._end, Frame(Kind.MORE, self._count))
 
     def written(self, pieces: int) -> None:
-        channel.send(self._end, Frame(Kind.WRITTEN, pieces))
+        # Said again and again while one long piece is written, it would fill the channel.
+        if pieces > self._written:
+            self._written = pieces
+            self._told = max(self._told, pieces)
+            channel.send(self._end, Frame(Kind.WRITTEN, pieces))
 
     def fault(self, number: int, skipped: int, length: int, reason: str) -> None:
         channel.send(self._end, Frame(Kind.FAULT, number, skipped, length, reason.encode()))
@@ -95,16 +115,19 @@ class RemoteSource(Source):
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._count = 0
+        self._room = memoryview(b"")
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
 
     def next(self) -> tuple[int, Piece] | None:
-        buffer = bytearray(self._SIZE)
-        got = self._connection.recv_into(buffer)
+        if not self._room:
+            self._room = memoryview(bytearray(self._SIZE))
+        got = self._connection.recv_into(self._room)
         if not got:
             return None
+        piece, self._room = Inline(self._room[:got]), self._room[got:]
         self._count += 1
-        return self._count - 1, Inline(memoryview(buffer)[:got])
+        return self._count - 1, piece
 
     def idle(self) -> bool:
         return not self._poll.poll(_STALL)
@@ -120,6 +143,10 @@ class BackupRun(MoverRun):
         self._numbers: deque[tuple[int, Piece]] = deque()
         """Pieces not yet on tape with their numbers, in order; the first may be a rest."""
         self._waiting = 0
+        self._extents = 0
+        self._faulty = -1
+        """The last piece that was reported. One report names the file; one for every batch would not help."""
+        self._parts: Iterator[tuple[int, Piece]] = iter(())
         self._ended = False
         self._full = False
         """The cartridge is at its end: no further record."""
@@ -136,11 +163,17 @@ class BackupRun(MoverRun):
 
     def settle(self) -> None:
         """Everything is on tape and out of the drive's buffer before the peer hears so."""
+        self.check_stopped()
         self.drive.flush()
         try:
             self.source.done()
         except OSError as failure:
             log.info("DATA has closed already: %s", failure)
+
+    def leave(self) -> None:
+        """Aborted or broken off, what was counted is on the medium all the same."""
+        if self.drive.unmarked:
+            self.drive.flush()
 
     def _room(self) -> int | None:
         records = self.window.records
@@ -156,22 +189,37 @@ class BackupRun(MoverRun):
         """Have the bytes of a batch, or all there are; False where there is nothing left to write."""
         record = self.window.record_size
         wanted = (1 if self._full else max(1, self._batch())) * record
+        self.check_stopped()
         while self._waiting < wanted and not self._ended:
+            if self._waiting >= record and (self._extents >= _MOST_OPEN or self.source.idle()):
+                break
+            number, part = next(self._parts, (0, None))
+            if part is None:
+                self._open_next()
+            elif part.length:
+                self._numbers.append((number, part))
+                self._waiting += part.length
+                self._extents += isinstance(part, FileExtent)
             self.check_stopped()
-            if self._waiting >= record and self.source.idle():
-                break
-            found = self.source.next()
-            if found is None:
-                self._ended = True
-                break
-            number, piece = found
-            for part in self._lowering.sources(piece):
-                if part.length:
-                    self._numbers.append((number, part))
-                    self._waiting += part.length
-            if not piece.length:
-                self.source.written(number + 1)
         return self._waiting > 0
+
+    def _open_next(self) -> None:
+        found = self.source.next()
+        if found is None:
+            self._ended = True
+        else:
+            self._parts = self._lowered(*found)
+
+    def _lowered(self, number: int, piece: Piece) -> Iterator[tuple[int, Piece]]:
+        """The parts of a piece, lazily. What cannot be read of it is DATA's to judge."""
+        done = 0
+        try:
+            for part in self._lowering.sources(piece):
+                yield number, part
+                done += part.length
+        except NdmpdError as failure:
+            self._report_once(number, done, piece.length - done, str(failure))
+            yield number, Zeros(piece.length - done)
 
     def _turn_over(self) -> None:
         """Window or cartridge is full and a byte waits: pause until the DMA has another."""
@@ -203,6 +251,8 @@ class BackupRun(MoverRun):
             if piece.length > size:
                 piece, rest = split(piece, size)
                 self._numbers.appendleft((number, rest))
+            else:
+                self._extents -= isinstance(piece, FileExtent)
             taken.append((number, piece))
             size -= piece.length
         return taken
@@ -228,6 +278,7 @@ class BackupRun(MoverRun):
                     tail.append((number, piece))
                     self._waiting += piece.length
             self._numbers.extendleft(tail)
+            self._extents = sum(isinstance(piece, FileExtent) for _, piece in self._numbers)
             pad = 0
         self.records += outcome.records
         self.bytes_moved += done - pad
@@ -242,7 +293,11 @@ class BackupRun(MoverRun):
         start = 0
         for number, piece in pieces:
             if start <= fault.skipped < start + piece.length:
-                self.source.fault(number, fault.skipped - start, fault.length, fault.reason)
+                self._report_once(number, fault.skipped - start, fault.length, fault.reason)
                 return
             start += piece.length
 
+    def _report_once(self, number: int, skipped: int, length: int, reason: str) -> None:
+        if number > self._faulty:
+            self._faulty = number
+            self.source.fault(number, skipped, length, reason)

@@ -7,19 +7,21 @@ of the data pauses, and the same byte is looked for again when the DMA lets the 
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ndmpd.datapath import put_bytes
 from ndmpd.devices.errors import DeviceError
 from ndmpd.devices.tape_outcome import Stop
-from ndmpd.errors import Cancelled
+from ndmpd.errors import NdmpdError, StreamError
 from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, part
 from ndmpd.ports import Transport
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
-from ndmpd.services.lowering import Lowering
+from ndmpd.services.lowering import Lowering, total
 from ndmpd.services.mover_run import BATCH, MoverRun, PeerClosed
 from ndmpd.session.spans import ALL_ONES
 from ndmpd.session.window import Window
@@ -28,6 +30,14 @@ from protocol.scsi.command import Status
 
 _CACHE = 1 << 20
 """Bytes of records read at a time for what is smaller than a batch or not made of whole records."""
+
+
+class DestinationError(Exception):
+    """What was read cannot be put where it is wanted; nothing is wrong with the tape."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(cause.strerror or str(cause))
+        self.cause = cause
 
 
 class RecoverRun(MoverRun, ABC):
@@ -110,16 +120,39 @@ class RecoverRun(MoverRun, ABC):
         if direct is not None and records and not self._in_cache(position):
             size = self.window.record_size
             count = min(records, max(1, BATCH // size))
-            return self._records(position, [part(direct, 0, count * size)], count) * size
+            target = part(direct, 0, count * size)
+            with self._through_memory_after_failure():
+                return self._records(position, [target], count) * size
         data = self._some(position, destination.length)
         if direct is None:
             assert isinstance(destination, LunExtent)
             whole = len(data) // destination.block_length * destination.block_length
             data = data[:whole] if whole else self._exactly(position, destination.block_length)
-            self._lowering.write(destination, 0, data)
-        else:
-            put_bytes(data, [part(direct, 0, len(data))])
+        self._put(data, destination, direct)
         return len(data)
+
+    def _put(self, data: memoryview, destination: Piece, direct: Piece | None) -> None:
+        try:
+            if direct is not None:
+                put_bytes(data, [part(direct, 0, len(data))])
+            elif isinstance(destination, LunExtent):
+                self._lowering.write(destination, 0, data)
+        except OSError as failure:
+            raise DestinationError(failure) from failure
+        except NdmpdError as failure:
+            raise DestinationError(OSError(errno.EIO, str(failure))) from failure
+
+    @contextmanager
+    def _through_memory_after_failure(self) -> Iterator[None]:
+        """A READ that failed into a file does not say which of the two failed; memory never does."""
+        before, records = self.drive.position.object, self.records
+        try:
+            yield
+        except DeviceError:
+            now = self.drive.position.object
+            if before is None or now is None or self.records != records:
+                raise
+            self.records += now - before
 
     def _exactly(self, position: int, size: int) -> memoryview:
         """``size`` bytes from ``position``, over the borders of reads."""
@@ -164,9 +197,13 @@ class RecoverRun(MoverRun, ABC):
             if not self._space_to(index):
                 continue
             before = self.drive.position
-            outcome = self.drive.read_records(destinations, self.window.record_size, count)
+            outcome = self.drive.read_records(destinations, self.window.record_size,
+                                              min(count, self._records_left(position)))
             self.records += outcome.records
             if outcome.records:
+                if outcome.stop is Stop.FILEMARK:
+                    # To be met again by who wants what is behind: that is another tape file.
+                    self.drive.uncross(before.records(outcome.records), backwards=True)
                 return outcome.records
             match outcome.stop:
                 case Stop.FILEMARK:
@@ -178,15 +215,25 @@ class RecoverRun(MoverRun, ABC):
                 case _:
                     self.pause(MoverPauseReason.EOM)
 
+    def _records_left(self, position: int) -> int:
+        """Records of the window from ``position`` on; the last may lie in it with a part only."""
+        if self.window.end is None:
+            return ALL_ONES
+        return -(-(self.window.end - position) // self.window.record_size)
+
     def _space_to(self, index: int) -> bool:
         """Bring the tape to record ``index`` of the window. False after a pause: look again."""
         if index == self.records:
             return True
+        before, forward = self.drive.position, index > self.records
         spaced = self.drive.space_records(index - self.records)
-        self.records += spaced.done if index > self.records else -spaced.done
+        done = spaced.done if forward else -spaced.done
+        self.records += done
         if index == self.records:
             return True
         if spaced.stop is Stop.FILEMARK:
+            if self.tape.version is not Version.V3:
+                self.drive.uncross(before.records(done), backwards=forward)
             self.pause(MoverPauseReason.EOF)
         elif spaced.stop is Stop.END_OF_DATA:
             self.pause(MoverPauseReason.EOM)
@@ -212,19 +259,27 @@ class LocalRecover(RecoverRun):
             if frame is None:
                 return
             if frame.kind is not Kind.PULL:
-                raise Cancelled(f"DATA sent {frame.kind.name} during a recover")
+                raise StreamError(f"DATA sent {frame.kind.name} during a recover")
             destinations = [self._destination() for _ in range(frame.c)]
             self._await(frame.a)
             if destinations:
-                position = frame.a
-                for destination in destinations:
-                    self._fill(position, destination)
-                    position += destination.length
-                channel.send(self.connection, Frame(Kind.FILLED))
+                channel.send(self.connection, self._fill_all(frame.a, destinations))
             else:
                 data = self._some(frame.a, frame.b)
                 self._count(len(data))
                 channel.send(self.connection, Frame(Kind.FILLED, payload=data))
+
+    def _fill_all(self, position: int, destinations: list[Piece]) -> Frame:
+        """Where a destination fails, that is for DATA to say: its bytes are passed over, the tape is well."""
+        end = position + total(destinations)
+        try:
+            for destination in destinations:
+                self._fill(position, destination)
+                position += destination.length
+        except DestinationError as failure:
+            self._count(end - self._served)
+            return Frame(Kind.FAILED, failure.cause.errno or errno.EIO, payload=str(failure).encode())
+        return Frame(Kind.FILLED)
 
     def _destination(self) -> Piece:
         frame = channel.receive(self.connection)

@@ -25,7 +25,7 @@ from protocol.ndmp.codes import MoverHaltReason, MoverPauseReason
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[MoverPaused | MoverHalted], None]
+Tell = Callable[[MoverPaused | MoverHalted, "MoverRun"], None]
 
 BATCH = 8 << 20
 """Bytes of records that one tape command carries: its cost vanishes, and an abort does not wait long."""
@@ -77,8 +77,8 @@ class MoverRun(ABC):
         with self._turn:
             self._stopped = True
             self._turn.notify_all()
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread; whether it has ended."""
@@ -101,17 +101,26 @@ class MoverRun(ABC):
     def settle(self) -> None:
         """The peer has closed and the run ends: whatever is left to do on tape."""
 
+    def leave(self) -> None:
+        """The run is over, well or not: leave the drive in order. What it raises is logged."""
+
     def _main(self) -> None:
         with self._tape_lock:
             halt = self._run()
-        self.connection.close()
+            try:
+                self.leave()
+            except (NdmpdError, OSError) as failure:
+                log.warning("the end of the mover's run: %s", failure)
         with self._turn:
+            # Under the lock, so that ``stop`` cannot shut down whatever has the descriptor's number next.
+            self.connection.close()
             if self._stopped:
                 return
-        self._tell(halt)
+        self._tell(halt, self)
 
     def _run(self) -> MoverHalted:
         try:
+            self.check_stopped()
             with suppress(PeerClosed):
                 self.move()
             self.settle()
@@ -140,7 +149,7 @@ class MoverRun(ABC):
             self._paused = True
         self._tape_lock.release()
         try:
-            self.unless_stopped(lambda: self._tell(MoverPaused(reason, seek_position)))
+            self.unless_stopped(lambda: self._tell(MoverPaused(reason, seek_position), self))
             self.wait(lambda: not self._paused, watch_peer=False)
         finally:
             self._tape_lock.acquire()

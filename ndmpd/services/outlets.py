@@ -22,8 +22,8 @@ from ndmpd.services.lowering import Lowering
 OnFault = Callable[[SourceFault], None]
 OnBytes = Callable[[int], None]
 
-UNCONFIRMED = 128
-"""Pieces, and so descriptors at most, that may wait for the mover's confirmation."""
+AHEAD = 128
+"""Pieces that may be sent without the mover's having said that it took them."""
 
 
 class Outlet(Protocol):
@@ -33,14 +33,20 @@ class Outlet(Protocol):
 
 
 class LocalOutlet:
-    """Pieces to the mover of this server. Each is kept until the records it fills are on tape."""
+    """Pieces to the mover of this server. Each is kept until the records it fills are on tape.
+
+    How many that may be is the mover's to say: it takes what it needs to fill its records, whatever they are
+    made of. What it says is heard after every piece, so that neither side waits for the other to listen.
+    """
 
     def __init__(self, end: socket.socket, on_fault: OnFault, on_bytes: OnBytes) -> None:
         self._end = end
         self._on_fault = on_fault
         self._on_bytes = on_bytes
         self._kept: deque[Piece] = deque()
+        self._sent = 0
         self._confirmed = 0
+        self._taken = 0
         self._done = False
         self._poll = select.poll()
         self._poll.register(end, select.POLLIN)
@@ -48,8 +54,9 @@ class LocalOutlet:
     def send(self, piece: Piece) -> None:
         channel.send_piece(self._end, piece)
         self._kept.append(piece)
+        self._sent += 1
         self._on_bytes(piece.length)
-        while len(self._kept) >= UNCONFIRMED or self._poll.poll(0):
+        while self._sent - self._taken >= AHEAD or self._poll.poll(0):
             self._hear()
 
     def finish(self) -> None:
@@ -66,6 +73,9 @@ class LocalOutlet:
                 while self._confirmed < frame.a and self._kept:
                     self._kept.popleft()
                     self._confirmed += 1
+                self._taken = max(self._taken, frame.a)
+            case Kind.MORE:
+                self._taken = max(self._taken, frame.a)
             case Kind.FAULT:
                 piece = self._kept[frame.a - self._confirmed]
                 reason = bytes(frame.payload).decode("utf-8", "replace")

@@ -44,10 +44,10 @@ class Window:
     def whole_records(self, position: int, size: int) -> int:
         """How many whole records of the window the range [position, position + size) is made of.
 
-        0 unless ``position`` is at the start of a record.
+        0 unless ``position`` is at the start of a record, and where it lies behind the window.
         """
         if (position - self.offset) % self.record_size:
             return 0
         if self.end is not None:
             size = min(size, self.end - position)
-        return size // self.record_size
+        return max(0, size // self.record_size)
