@@ -182,8 +182,12 @@ def run_session(settings: Settings, connection: socket.socket, requests: socket.
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
-    peer, local = connection.getpeername()[0], connection.getsockname()[0]
-    keep_alive(connection)
+    try:
+        peer, local = connection.getpeername()[0], connection.getsockname()[0]
+        keep_alive(connection)
+    except OSError:
+        log.info("the peer hung up before its session began")
+        return
     opener = Opener(settings)
     identities = Identities(opener.unit)
     inventories: dict[Version, Inventory] = {}
@@ -203,10 +207,18 @@ def run_session(settings: Settings, connection: socket.socket, requests: socket.
         if reactor.running:
             reactor.stop()
 
+    def adopt() -> None:
+        try:
+            # Twisted duplicates the descriptor; ours would keep the connection open behind its back.
+            with connection:
+                reactor.adoptStreamConnection(connection.fileno(), connection.family, _Once(control))
+        except OSError:
+            log.info("the peer hung up before its session began")
+            ended()
+
     control = Control(reactor, make_shell, ended)
     connection.setblocking(False)
-    reactor.callWhenRunning(lambda: reactor.adoptStreamConnection(
-        connection.detach(), connection.family, _Once(control)))
+    reactor.callWhenRunning(adopt)
     reactor.addSystemEventTrigger("before", "shutdown", control.finish)
     reactor.run()
 

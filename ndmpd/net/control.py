@@ -48,6 +48,8 @@ class Control(Protocol):
         self._waiting: deque[bytes] = deque()
         self._congested = False
         self._held = False
+        self._behind: list[Callable[[], None]] = []
+        """What waits for the record that is held back."""
         self._reading = True
         self._turning = False
         self._closing: Deferred[None] | None = None
@@ -116,6 +118,9 @@ class Control(Protocol):
     # What the shell calls.
 
     def send(self, record: bytes) -> None:
+        if self._held:
+            self._behind.append(lambda: self.send(record))
+            return
         transport: Any = self.transport
         transport.write(frame(record))
 
@@ -123,12 +128,21 @@ class Control(Protocol):
         def go_on() -> None:
             self._held = False
             self.send(record)
+            behind, self._behind = self._behind, []
+            for act in behind:
+                act()
+            if not self._congested:
+                self._shell.resume()
             self.turn()
 
         self._held = True
+        self._shell.pause()
         self._reactor.callLater(seconds, go_on)
 
     def disconnect(self) -> None:
+        if self._held:
+            self._behind.append(self.disconnect)
+            return
         transport: Any = self.transport
         transport.unregisterProducer()
         transport.loseConnection()
@@ -144,7 +158,8 @@ class Control(Protocol):
 
     def resumeProducing(self) -> None:
         self._congested = False
-        self._shell.resume()
+        if not self._held:
+            self._shell.resume()
         self.turn()
 
     def stopProducing(self) -> None:

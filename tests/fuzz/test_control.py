@@ -117,7 +117,8 @@ def test_mutated_headers_and_marks(watch: Watch, bystander: Peer) -> None:
         header = Header(sequence, 0, kind, code, chance.choice((0, 1, 0xFFFFFFFF)), chance.choice((0, 1, 77)))
         if kind == MessageType.REQUEST and code != Code.CONNECT_CLOSE:
             peer.asked.append(sequence)
-        return header.encode() + chance.randbytes(chance.choice((0, 4, 40)))
+        body = b"" if code == Code.CONNECT_CLOSE else chance.randbytes(chance.choice((0, 4, 40)))
+        return header.encode() + body
 
     def case(chance: random.Random) -> None:
         with begin(watch, chance, Version.V4) as peer:
