@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from ndmpd.datapath import put_bytes
@@ -38,6 +38,10 @@ class DestinationError(Exception):
     def __init__(self, cause: OSError) -> None:
         super().__init__(cause.strerror or str(cause))
         self.cause = cause
+
+
+class _ReadIntoFailed(Exception):
+    """The drive does not say which of the two failed, tape or destination. Memory never does."""
 
 
 class RecoverRun(MoverRun, ABC):
@@ -103,56 +107,42 @@ class RecoverRun(MoverRun, ABC):
 
     def _fill(self, position: int, destination: Piece) -> None:
         """Stream bytes from ``position`` on into ``destination``, all of them."""
+        target = self._lowering.destination(destination) or destination
         done = 0
-        while done < destination.length:
-            rest = part(destination, done, destination.length - done)
-            step = self._fill_some(position + done, rest)
+        while done < target.length:
+            step = self._fill_some(position + done, part(target, done, target.length - done))
             self._count(step)
             done += step
 
-    def _fill_some(self, position: int, destination: Piece) -> int:
-        """As many bytes as one command brings, at least one."""
+    def _fill_some(self, position: int, target: Piece) -> int:
+        """As many bytes as one command brings, at least one; whole blocks for a disk without a file."""
         self.check_stopped()
-        if isinstance(destination, Zeros):
-            return destination.length
-        direct = self._lowering.destination(destination)
-        records = self.window.whole_records(position, destination.length)
-        if direct is not None and records and not self._in_cache(position):
+        if isinstance(target, Zeros):
+            return target.length
+        disk = target if isinstance(target, LunExtent) else None
+        records = self.window.whole_records(position, target.length)
+        if records and disk is None and not self._in_cache(position):
             size = self.window.record_size
             count = min(records, max(1, BATCH // size))
-            target = part(direct, 0, count * size)
-            with self._through_memory_after_failure():
-                return self._records(position, [target], count) * size
-        data = self._some(position, destination.length)
-        if direct is None:
-            assert isinstance(destination, LunExtent)
-            whole = len(data) // destination.block_length * destination.block_length
-            data = data[:whole] if whole else self._exactly(position, destination.block_length)
-        self._put(data, destination, direct)
+            with suppress(_ReadIntoFailed):
+                return self._records(position, [part(target, 0, count * size)], count, direct=True) * size
+        data = self._some(position, target.length)
+        if disk is not None:
+            whole = len(data) // disk.block_length * disk.block_length
+            data = data[:whole] if whole else self._exactly(position, disk.block_length)
+        self._put(data, target)
         return len(data)
 
-    def _put(self, data: memoryview, destination: Piece, direct: Piece | None) -> None:
+    def _put(self, data: memoryview, target: Piece) -> None:
         try:
-            if direct is not None:
-                put_bytes(data, [part(direct, 0, len(data))])
-            elif isinstance(destination, LunExtent):
-                self._lowering.write(destination, 0, data)
+            if isinstance(target, LunExtent):
+                self._lowering.write(target, 0, data)
+            else:
+                put_bytes(data, [part(target, 0, len(data))])
         except OSError as failure:
             raise DestinationError(failure) from failure
         except NdmpdError as failure:
             raise DestinationError(OSError(errno.EIO, str(failure))) from failure
-
-    @contextmanager
-    def _through_memory_after_failure(self) -> Iterator[None]:
-        """A READ that failed into a file does not say which of the two failed; memory never does."""
-        before, records = self.drive.position.object, self.records
-        try:
-            yield
-        except DeviceError:
-            now = self.drive.position.object
-            if before is None or now is None or self.records != records:
-                raise
-            self.records += now - before
 
     def _exactly(self, position: int, size: int) -> memoryview:
         """``size`` bytes from ``position``, over the borders of reads."""
@@ -183,10 +173,11 @@ class RecoverRun(MoverRun, ABC):
     def _in_cache(self, position: int) -> bool:
         return self._cached <= position < self._cached + len(self._cache)
 
-    def _records(self, position: int, destinations: list[Piece], count: int) -> int:
+    def _records(self, position: int, destinations: list[Piece], count: int, *, direct: bool = False) -> int:
         """Read up to ``count`` whole records at ``position``, the start of one; how many came, at least one.
 
-        Pauses, and tries again, where the window or the tape does not have it.
+        Pauses, and tries again, where the window or the tape does not have it. _ReadIntoFailed for a READ
+        that failed into ``direct`` destinations.
         """
         while True:
             self.check_stopped()
@@ -197,8 +188,15 @@ class RecoverRun(MoverRun, ABC):
             if not self._space_to(index):
                 continue
             before = self.drive.position
-            outcome = self.drive.read_records(destinations, self.window.record_size,
-                                              min(count, self._records_left(position)))
+            try:
+                outcome = self.drive.read_records(destinations, self.window.record_size,
+                                                  min(count, self._records_left(position)))
+            except DeviceError as failure:
+                now = self.drive.position.object
+                if not direct or before.object is None or now is None:
+                    raise
+                self.records += now - before.object
+                raise _ReadIntoFailed from failure
             self.records += outcome.records
             if outcome.records:
                 if outcome.stop is Stop.FILEMARK:

@@ -29,7 +29,7 @@ Tell = Callable[[MoverPaused | MoverHalted, "MoverRun"], None]
 
 BATCH = 8 << 20
 """Bytes of records that one tape command carries: its cost vanishes, and an abort does not wait long."""
-_LOOK = 0.5
+_LOOK = 0.1
 """Seconds after which a waiting run looks whether its peer is still there."""
 
 
