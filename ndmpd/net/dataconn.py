@@ -68,6 +68,11 @@ class Listener:
         self._watches = [Watch(reactor, self._tcp, self._from_tcp),
                          Watch(reactor, self._local, self._from_here)]
 
+    def look(self) -> None:
+        """Take a peer that is there already, before the reactor comes to tell of it."""
+        self._from_here()
+        self._from_tcp()
+
     def _from_tcp(self) -> None:
         try:
             connection, peer = self._tcp.accept()

@@ -121,6 +121,9 @@ class Shell:
         self._carry_out(self.session.start(time.time()))
 
     def receive(self, record: bytes) -> None:
+        # The other side's DMA has had its reply: the connection is made, whichever the reactor sees first.
+        for listener in list(self._listeners.values()):
+            listener.look()
         self._carry_out(self.session.receive(record, time.time()))
 
     def handle(self, event: Event) -> None:

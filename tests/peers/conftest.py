@@ -4,7 +4,8 @@ used.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,23 @@ def server(
     embedded.start()
     yield embedded
     embedded.stop()
+
+
+Serving = Callable[..., AbstractContextManager[EmbeddedServer]]
+
+
+@pytest.fixture(scope="session")
+def serving(request: pytest.FixtureRequest) -> Serving:
+    """A further server: ``with serving(state, export, ..., capacity=bytes) as server``."""
+
+    @contextmanager
+    def serve(state: Path, *exports: Path, capacity: int) -> Iterator[EmbeddedServer]:
+        embedded = EmbeddedServer(state, exports, ("--tape-capacity", str(capacity)))
+        request.config.stash[_started].append(embedded)
+        embedded.start()
+        try:
+            yield embedded
+        finally:
+            embedded.stop()
+
+    return serve

@@ -132,6 +132,11 @@ class Outcome:
         matches = (_LINE.match(line) for line in self.log.splitlines())
         return [match[2] for match in matches if match and match[1] == tag]
 
+    @property
+    def pauses(self) -> list[str]:
+        """Why the mover paused, in order: ``EOM``, ``EOW``, ``EOF``, ``SEEK``. Needs a verbosity of 3."""
+        return [line.rpartition("_")[2] for line in self.lines("SESS") if line.startswith("Mover paused, ")]
+
     def explain(self, tail: int = 60) -> str:
         """What a person needs when this is not what was expected."""
         how = "killed, it took too long" if self.status is None else f"status {self.status}"
@@ -217,6 +222,12 @@ class Ndmjob:
         """Read file history back from the tape (RECOVER_FILEHIST) into ``index``."""
         return self.run("-t", *job.arguments(), "-I", str(index), timeout=job.timeout)
 
+    def robot(self, agent: Agent, changer: str, operation: str, *more: str) -> Outcome:
+        """A robot command: ``move``, ``load=E``, ``unload``, ``import=E``, ``export=E`` ... or ``-Z``."""
+        words = ("-Z",) if operation == "-Z" else ("-o", operation)
+        options = [part for each in more for part in ("-o", each)]
+        return self.run(*words, *options, "-D", str(agent), "-R", str(agent), "-r", changer, timeout=60)
+
     def query(self, *, data: Agent, tape: Agent, robot: Agent) -> Outcome:
         """What the three agents say of themselves; see ``Outcome.lines("QR")``."""
         return self.run("-q", "-D", str(data), "-T", str(tape), "-R", str(robot), timeout=60)
@@ -225,7 +236,8 @@ class Ndmjob:
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a backup and its restores share. With ``tape``, DATA and MOVER are two control connections,
-    joined by TCP; without it they are one, joined by NDMP's LOCAL.
+    joined by TCP; without it they are one, joined by NDMP's LOCAL. With ``changer``, the tape's server has a
+    robot that brings ``media`` (``@ELEMENT`` each, or ``@ELEMENT/WINDOW``) to its first drive.
     """
 
     data: Agent
@@ -235,12 +247,19 @@ class Job:
     record_blocks: int = RECORD_BLOCKS
     media: tuple[str, ...] = ()
     timeout: float = 300
+    changer: str | None = None
+    swapped: bool = False
+    """DATA listens and MOVER connects."""
 
     def arguments(self) -> list[str]:
         arguments = ["-D", str(self.data)]
         if self.tape is not None:
             arguments += ["-T", str(self.tape)]
         arguments += ["-f", self.device, "-B", self.butype, "-b", str(self.record_blocks)]
+        if self.changer is not None:
+            arguments += ["-R", str(self.tape or self.data), "-r", self.changer]
+        if self.swapped:
+            arguments += ["-o", "swap-connect"]
         for medium in self.media:
             arguments += ["-m", medium]
         return arguments

@@ -1,4 +1,4 @@
-"""Reads a SIMH ``.tap`` tape image: written apart from the server's own code, so that one checks the other.
+"""Reads and writes SIMH ``.tap`` tape images, apart from the server's own code, so that one checks the other.
 
 Each record is its length (32 bits, little endian), its bytes padded to an even count, and its length again.
 A length of 0 is a file mark; FFFFFFFFh is the end of the medium; the top byte of a length holds a class and
@@ -8,7 +8,7 @@ must be 0 for good data.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,3 +64,11 @@ def join_first_file(path: Path, destination: Path) -> list[int]:
             joined.write(record)
             sizes.append(len(record))
     return sizes
+
+
+def write(path: Path, records: Iterable[bytes]) -> None:
+    """A tape of ``records`` without a file mark."""
+    with path.open("wb") as image:
+        for record in records:
+            length = struct.pack("<I", len(record))
+            image.write(length + record + bytes(len(record) % 2) + length)
