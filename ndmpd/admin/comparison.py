@@ -64,7 +64,7 @@ def compare_trees(left: str | os.PathLike[str], right: str | os.PathLike[str]) -
         known = _first_names(linked, path, stats)
         if known[0] != known[1]:
             tally.differ(path, "hard links are not the same")
-        if stat.S_ISREG(stats[0].st_mode) and known[0] in (None, path):
+        if stat.S_ISREG(stats[0].st_mode) and known[0] == path:
             tally.size += stats[0].st_size
             at = first_difference(first, second)
             if at is not None:
@@ -73,9 +73,9 @@ def compare_trees(left: str | os.PathLike[str], right: str | os.PathLike[str]) -
 
 
 def _first_names(linked: tuple[dict[tuple[int, int], bytes], dict[tuple[int, int], bytes]], path: bytes,
-                 stats: tuple[os.stat_result, os.stat_result]) -> list[bytes | None]:
-    """The first name under which each side showed this file; None for one that has a single name."""
-    return [side.setdefault((each.st_dev, each.st_ino), path) if each.st_nlink > 1 else None
+                 stats: tuple[os.stat_result, os.stat_result]) -> list[bytes]:
+    """The first name under which each side showed this file. Names outside the tree do not count."""
+    return [side.setdefault((each.st_dev, each.st_ino), path)
             for side, each in zip(linked, stats, strict=True)]
 
 

@@ -141,3 +141,9 @@ def test_files_are_compared_to_their_last_byte(tmp_path: Path) -> None:
 def test_an_unreadable_tree_is_an_error_and_not_equal(trees: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         compare_trees(trees[0], tmp_path / "nowhere")
+
+
+def test_a_name_outside_the_tree_is_no_difference(trees: tuple[Path, Path], tmp_path: Path) -> None:
+    """A hard link that only one side has elsewhere is not part of what was backed up."""
+    os.link(trees[0] / "d" / "other", tmp_path / "elsewhere")
+    assert compare_trees(*trees).differences == []
