@@ -26,6 +26,8 @@ CHUNK = 1 << 20
 # An iovec list longer than this is EINVAL (Linux UIO_MAXIOV is 1024).
 _MANY = 512
 _NOTHING = bytes(CHUNK)
+_NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""A file system that cannot feed a socket by itself can be read all the same."""
 
 _own = threading.local()
 
@@ -211,6 +213,11 @@ def _sendfile(piece: FileExtent, before: int, connection: socket.socket, faults:
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.ETIMEDOUT):
                 raise
+            if error.errno in _NO_SENDFILE:
+                rest = FileExtent(piece.file, piece.offset + done, piece.length - done, piece.strict)
+                for chunk in _chunks(rest, before + done, faults):
+                    connection.sendall(chunk)
+                break
             got, reason = 0, error.strerror or str(error)
         if got == 0:
             faults.append(SourceFault(piece, before + done, piece.length - done, reason))
