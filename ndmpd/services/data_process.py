@@ -10,8 +10,8 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from types import FrameType
 
@@ -66,13 +66,12 @@ class SessionReporter:
 def run(order: Order, session: socket.socket, connection: socket.socket, counters: Counters,
         butypes: Mapping[str, Butype], volumes: Volumes, open_disk: Callable[[str], Transport]) -> None:
     """Carry out ``order``. Everything that happens is told to ``session``; returns when it is over."""
-    signal.signal(signal.SIGTERM, _cancel)
     # A planner makes millions of short-lived values and no cycles worth a full collection.
     gc.set_threshold(100_000, 50, 1000)
     reporter = SessionReporter(session, counters)
     job = Job(Environment(order.environment), volumes, reporter, order.version,
               selections(order.nlist, order.version), open_disk, order.operation)  # type: ignore[arg-type]
-    with suppress(Cancelled, ConnectionError), closing(Lowering(open_disk)) as lowering:
+    with suppress(Cancelled, ConnectionError), _cancellable(), closing(Lowering(open_disk)) as lowering:
         try:
             butype = _admit(order, job, butypes)
         except FAILURES as failure:
@@ -87,6 +86,16 @@ def run(order: Order, session: socket.socket, connection: socket.socket, counter
             recover = butype.recover if order.operation == DataOperation.RECOVER else butype.list
             halted = _outcome(order, partial(recover, job, inlet))
         tell(session, halted)
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    """Inside, SIGTERM raises Cancelled; behind it the process is ending, and nothing may disturb that."""
+    signal.signal(signal.SIGTERM, _cancel)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _cancel(signum: int, frame: FrameType | None) -> None:

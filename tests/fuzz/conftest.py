@@ -46,10 +46,18 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def watch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory,
-          export: Path) -> Iterator[Watch]:
+def dest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported folder to recover into."""
+    path = tmp_path_factory.mktemp("recover") / "dest"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def watch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, export: Path,
+          dest: Path) -> Iterator[Watch]:
     folder = tmp_path_factory.mktemp("server")
-    server = EmbeddedServer(folder / "state", (export,), ("--tape-capacity", "64MiB"))
+    server = EmbeddedServer(folder / "state", (export, dest), ("--tape-capacity", "64MiB"))
     request.config.stash[_started].append(server)
     server.start()
     try:

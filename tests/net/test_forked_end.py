@@ -10,7 +10,9 @@ from types import FrameType
 
 import pytest
 
+from ndmpd.errors import Cancelled
 from ndmpd.net import forkserver
+from ndmpd.services import data_process
 
 ESCAPED = 99
 
@@ -53,3 +55,13 @@ def test_a_signal_at_the_end_of_a_child_does_not_lead_into_its_parents_code(
             os._exit(ESCAPED)
     _, ended = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(ended) == status
+
+
+def test_a_job_can_be_aborted_until_it_begins_to_end() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Cancelled), data_process._cancellable():
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
