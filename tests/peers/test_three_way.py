@@ -444,8 +444,7 @@ def test_a_stream_that_is_none_is_not_recovered_from(pair: Pair, stream: bytes) 
         data.stop()
 
 
-def test_an_abort_in_the_middle_of_three_way_frees_both_ends(pair: Pair) -> None:
-    """The peer of DATA stops reading: the abort does not wait for it."""
+def test_an_abort_of_data_does_not_wait_for_a_peer_that_stopped_reading(pair: Pair) -> None:
     with session(pair.disks.agent(4)) as connection:
         data = DataAgent(connection)
         with socket.create_connection(place_of(data.listen(AddrType.TCP)), 5):
@@ -457,3 +456,39 @@ def test_an_abort_in_the_middle_of_three_way_frees_both_ends(pair: Pair) -> None
             assert time.monotonic() - began < 5
         data.stop()
         assert data.get_state().state == DataState.IDLE
+
+
+def test_an_abort_of_the_mover_does_not_wait_for_a_peer_that_is_silent(loaded: EmbeddedServer) -> None:
+    with listening(loaded.agent(4), MoverMode.READ) as (_, mover, tape, address):
+        with socket.create_connection(place_of(address), 5) as peer:
+            peer.sendall(bytes(10240 + 1))
+            eventually(lambda: mover.get_state().bytes_moved, lambda moved: moved == 10240)
+            abort_at_once(mover)
+            assert peer.recv(1) == b""
+        assert tape.get_state().blockno == 1
+
+
+def test_an_abort_of_the_mover_does_not_wait_for_a_peer_that_stopped_reading(loaded: EmbeddedServer) -> None:
+    with listening(loaded.agent(4), MoverMode.READ) as (_, mover, tape, address):
+        with socket.create_connection(place_of(address), 5) as peer:
+            peer.sendall(bytes(6 << 20))
+        assert mover_in(mover, MoverState.HALTED) == MoverHaltReason.CONNECT_CLOSED
+        mover.stop()
+        tape.mtio(TapeMtioOp.REW)
+        mover.set_window(0, WHOLE)
+        with socket.socket() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.connect(place_of(mover.listen(MoverMode.WRITE, AddrType.TCP)))
+            mover_in(mover, MoverState.ACTIVE)
+            mover.read(0, WHOLE)
+            assert len(peer.recv(100)) == 100
+            abort_at_once(mover)
+
+
+def abort_at_once(mover: MoverAgent) -> None:
+    began = time.monotonic()
+    mover.abort()
+    assert mover_in(mover, MoverState.HALTED) == MoverHaltReason.ABORTED
+    assert time.monotonic() - began < 5
+    mover.stop()
+    assert mover.get_state().state == MoverState.IDLE
