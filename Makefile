@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 export PYTHON
 
-.PHONY: help demo test lint bench test-peers setup packages clean
+.PHONY: help demo test lint bench test-peers fuzz soak setup packages clean
 
 help:
 	@echo 'make demo    back up, restore and compare a tree and an image on an embedded SAN (PATH_TO_SAVE=/some/folder)'
@@ -19,6 +19,8 @@ help:
 	@echo 'make lint    ruff, mypy'
 	@echo 'make bench   speed, against dd and against the NDMP server of ndmjob; writes bench.json'
 	@echo 'make test-peers   only the tests against programs of others: ndmjob, GNU tar'
+	@echo 'make fuzz    hostile input, MINUTES=5 for each fuzzer; SEED=N begins with case N, as a failure prints it'
+	@echo 'make soak    64 sessions for SOAK_SECONDS=600: memory flat, every restore right'
 	@echo 'make clean   remove .venv and what tools leave behind'
 
 demo: setup
@@ -29,6 +31,13 @@ test: setup packages
 
 test-peers: setup packages
 	$(PYTEST) -m 'peer and not slow' $(ARGS) </dev/null
+
+fuzz: setup packages
+	FUZZ_SEED=$(or $(SEED),$$((RANDOM * 1000))) FUZZ_MINUTES=$(or $(MINUTES),5) \
+		$(PYTEST) --timeout=0 tests/fuzz $(ARGS) </dev/null
+
+soak: setup packages
+	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTEST) -s tests/soak $(ARGS) </dev/null
 
 lint: setup
 	$(BIN)/ruff check .

@@ -8,8 +8,6 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import pytest
-
 from protocol.errors import WireError
 from protocol.ndmp import registry
 from protocol.ndmp.address import LOCAL, Address
@@ -170,7 +168,6 @@ def workflow(chance: random.Random, export: Path) -> list[Message]:
     ]
 
 
-@pytest.mark.timeout(300)
 def test_sequences_of_valid_messages(watch: Watch, bystander: Peer, export: Path) -> None:
     def case(chance: random.Random) -> None:
         version = chance.choice(list(Version))
