@@ -188,7 +188,8 @@ class BackupRun(MoverRun):
     def _gather(self) -> bool:
         """Have the bytes of a batch, or all there are; False where there is nothing left to write."""
         record = self.window.record_size
-        wanted = (1 if self._full else max(1, self._batch())) * record
+        # Where no record can be written now, one byte more is enough to ask the DMA for room.
+        wanted = 1 if self._full else max(1, self._batch() * record)
         self.check_stopped()
         while self._waiting < wanted and not self._ended:
             if self._waiting >= record and (self._extents >= _MOST_OPEN or self.source.idle()):

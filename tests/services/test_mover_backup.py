@@ -72,6 +72,19 @@ def test_one_byte_more_than_the_window_pauses_and_is_there_in_the_next(rig: Rig,
     assert records == [bytes(512)] * 4 + [b"x" + bytes(511)]
 
 
+@pytest.mark.parametrize("end", [MoverPauseReason.EOW, MoverPauseReason.EOM], ids=["window", "tape"])
+def test_a_single_byte_that_waits_is_enough_to_ask_for_room(tmp_path: Path, end: MoverPauseReason) -> None:
+    ours, theirs = channel.pair()
+    with Rig(tmp_path, capacity=1024 if end == MoverPauseReason.EOM else 1 << 20) as rig:
+        rig.start(theirs, MoverMode.READ, 512, local=True,
+                  length=1024 if end == MoverPauseReason.EOW else ALL_ONES)
+        channel.send_piece(ours, Inline(bytes(1024)))
+        time.sleep(0.1)
+        assert rig.happenings.empty()
+        channel.send_piece(ours, Inline(b"x"))
+        rig.paused(end)
+
+
 def test_records_are_numbered_from_the_windows_offset(rig: Rig) -> None:
     theirs, _, _ = rig.send([Inline(bytes(6 * 512))], local=True)
     rig.start(theirs, MoverMode.READ, 512, local=True, length=4 * 512)
