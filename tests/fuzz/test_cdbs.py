@@ -52,7 +52,7 @@ def attack(name: str, watch: Watch, peer: Peer, kind: ExecuteRequest) -> None:
         assert len(well.datain) == 36
         assert resident(session) < MOST_KEPT
 
-    assert run_cases(name, 400, case)
+    assert run_cases(name, 250, case)
 
 
 def test_cdbs_to_the_changer(watch: Watch, bystander: Peer) -> None:

@@ -144,7 +144,7 @@ def test_mutated_headers_and_marks(watch: Watch, bystander: Peer) -> None:
             assert answered == peer.asked[:len(answered)]
         bystander.ping()
 
-    assert run_cases("test_mutated_headers_and_marks", 60, case)
+    assert run_cases("test_mutated_headers_and_marks", 40, case)
 
 
 def workflow(chance: random.Random, export: Path) -> list[Message]:
@@ -190,4 +190,4 @@ def test_sequences_of_valid_messages(watch: Watch, bystander: Peer, export: Path
                 peer.until_closed()
         bystander.ping()
 
-    assert run_cases("test_sequences_of_valid_messages", 60, case)
+    assert run_cases("test_sequences_of_valid_messages", 50, case)
