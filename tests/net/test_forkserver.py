@@ -180,4 +180,5 @@ def test_many_sessions_leave_no_descriptor_in_the_fork_server(forks: ForkServer)
         connection.close()
         exited(forks)
     within(lambda: not children(forks.pid))
-    assert len(os.listdir(f"/proc/{forks.pid}/fd")) == before
+    # A session's own socket is closed a moment after its end is told.
+    within(lambda: len(os.listdir(f"/proc/{forks.pid}/fd")) <= before)
