@@ -44,8 +44,8 @@ MIB = 1 << 20
 MAX_SESSIONS = 64
 WRONG = "a wrong secret"
 STARVED = 1.0
-"""Seconds. 99 of 100 requests of an innocent session are answered in some milliseconds; what is tested is that
-it is served at all meanwhile, not how busy this machine is.
+"""Seconds. 99 of 100 requests of an innocent session are answered in some milliseconds; what is tested is
+that it is served at all meanwhile, not how busy this machine is.
 """
 
 
