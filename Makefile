@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 export PYTHON
 
-.PHONY: help demo test lint bench test-peers fuzz soak setup packages clean
+.PHONY: help demo test lint bench test-peers test-slow fuzz soak setup packages clean
 
 help:
 	@echo 'make demo    back up, restore and compare a tree and an image on an embedded SAN (PATH_TO_SAVE=/some/folder)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make lint    ruff, mypy'
 	@echo 'make bench   speed, against dd and against the NDMP server of ndmjob; writes bench.json'
 	@echo 'make test-peers   only the tests against programs of others: ndmjob, GNU tar'
+	@echo 'make test-slow    only the slow tests: every pairing of ndmjob over cartridges, and the soak (SOAK_SECONDS=600)'
 	@echo 'make fuzz    hostile input, MINUTES=5 for each fuzzer; SEED=N begins with case N, as a failure prints it'
 	@echo 'make soak    64 sessions for SOAK_SECONDS=600: memory flat, every restore right'
 	@echo 'make clean   remove .venv and what tools leave behind'
@@ -31,6 +32,9 @@ test: setup packages
 
 test-peers: setup packages
 	$(PYTEST) -m 'peer and not slow' $(ARGS) </dev/null
+
+test-slow: setup packages
+	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTEST) -m slow $(ARGS) </dev/null
 
 fuzz: setup packages
 	FUZZ_SEED=$(or $(SEED),$$((RANDOM * 1000))) FUZZ_MINUTES=$(or $(MINUTES),5) \

@@ -11,12 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from ndmpd.datapath import CHUNK, put_bytes
+from ndmpd.datapath import CHUNK, length_of, put_bytes
 from ndmpd.errors import StreamError
 from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, part
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
-from ndmpd.services.lowering import Lowering, total
+from ndmpd.services.lowering import Lowering
 from ndmpd.session.spans import ALL_ONES
 
 Ask = Callable[[int, int], None]
@@ -89,7 +89,7 @@ class LocalInlet(_Range):
         return bytes(frame.payload)
 
     def into(self, destinations: Sequence[Piece]) -> None:
-        size = total(destinations)
+        size = length_of(destinations)
         self._must(size, self._within(size))
         if not size:
             return

@@ -5,7 +5,7 @@ A data path that lets a copy manager do the work keeps the ``LunExtent``; this i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from ndmpd.devices.disk import Disk
@@ -67,8 +67,3 @@ class Lowering:
             disk.ready(wait=5.0)
             self._disks[name] = transport, disk
         return self._disks[name]
-
-
-def total(pieces: Iterable[Piece]) -> int:
-    """Bytes of all ``pieces``."""
-    return sum(piece.length for piece in pieces)

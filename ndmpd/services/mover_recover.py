@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from ndmpd.datapath import put_bytes
+from ndmpd.datapath import length_of, put_bytes
 from ndmpd.devices.errors import DeviceError
 from ndmpd.devices.tape_outcome import Stop
 from ndmpd.errors import NdmpdError, StreamError
@@ -21,7 +21,7 @@ from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, part
 from ndmpd.ports import Transport
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
-from ndmpd.services.lowering import Lowering, total
+from ndmpd.services.lowering import Lowering
 from ndmpd.services.mover_run import BATCH, MoverRun, PeerClosed
 from ndmpd.session.spans import ALL_ONES
 from ndmpd.session.window import Window
@@ -269,7 +269,7 @@ class LocalRecover(RecoverRun):
 
     def _fill_all(self, position: int, destinations: list[Piece]) -> Frame:
         """Where a destination fails, that is for DATA to say: its bytes are passed over, the tape is well."""
-        end = position + total(destinations)
+        end = position + length_of(destinations)
         try:
             for destination in destinations:
                 self._fill(position, destination)

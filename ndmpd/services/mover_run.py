@@ -149,16 +149,11 @@ class MoverRun(ABC):
             self._paused = True
         self._tape_lock.release()
         try:
-            self.unless_stopped(lambda: self._tell(MoverPaused(reason, seek_position), self))
+            self.check_stopped()
+            self._tell(MoverPaused(reason, seek_position), self)
             self.wait(lambda: not self._paused, watch_peer=False)
         finally:
             self._tape_lock.acquire()
-
-    def unless_stopped(self, act: Callable[[], None]) -> None:
-        with self._turn:
-            if self._stopped:
-                raise Cancelled("the mover was stopped")
-        act()
 
     def wait(self, ready: Callable[[], bool], *, watch_peer: bool) -> None:
         """Until ``ready``. Cancelled where the run is stopped, PeerClosed where the peer goes first."""
