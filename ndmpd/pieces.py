@@ -72,23 +72,29 @@ class FileExtent:
 
 @dataclass(frozen=True, slots=True)
 class LunExtent:
-    """``blocks`` logical blocks of ``block_length`` bytes from ``lba`` of the logical unit named ``disk``."""
+    """``blocks`` logical blocks of ``block_length`` bytes from ``lba`` of the logical unit named ``disk``.
+
+    A record may end inside a block, so that an extent may be cut there: it is without the first ``skip``
+    bytes of its first block and the last ``short`` bytes of its last, each less than a block.
+    """
 
     disk: str
     lba: int
     blocks: int
     block_length: int = 512
+    skip: int = 0
+    short: int = 0
 
     @property
     def length(self) -> int:
-        return self.blocks * self.block_length
+        return self.blocks * self.block_length - self.skip - self.short
 
 
 Piece = Inline | Zeros | FileExtent | LunExtent
 
 
 def part(piece: Piece, start: int, length: int) -> Piece:
-    """``length`` bytes of ``piece`` from ``start``. ValueError as ``split`` has it."""
+    """``length`` bytes of ``piece`` from ``start``."""
     if start:
         _, piece = split(piece, start)
     if length < piece.length:
@@ -97,11 +103,7 @@ def part(piece: Piece, start: int, length: int) -> Piece:
 
 
 def split(piece: Piece, at: int) -> tuple[Piece, Piece]:
-    """Cut ``piece`` after ``at`` bytes, 0 < at < length.
-
-    Raises ValueError where a ``LunExtent`` would be cut inside a block: the caller reads that block and
-    carries it inline.
-    """
+    """Cut ``piece`` after ``at`` bytes, 0 < at < length. A block that is cut belongs to both extents."""
     if not 0 < at < piece.length:
         raise ValueError(f"cannot cut {piece.length} bytes after {at}")
     match piece:
@@ -113,9 +115,9 @@ def split(piece: Piece, at: int) -> tuple[Piece, Piece]:
         case FileExtent(file, offset, length, strict):
             return (FileExtent(file, offset, at, strict),
                     FileExtent(file, offset + at, length - at, strict))
-        case LunExtent(disk, lba, blocks, block_length):
-            whole, rest = divmod(at, block_length)
-            if rest:
-                raise ValueError(f"{at} is not a multiple of the block length {block_length}")
-            return (LunExtent(disk, lba, whole, block_length),
-                    LunExtent(disk, lba + whole, blocks - whole, block_length))
+        case LunExtent(disk, lba, blocks, block_length, skip, short):
+            cut = skip + at
+            before, after = -(-cut // block_length), cut // block_length
+            return (LunExtent(disk, lba, before, block_length, skip, before * block_length - cut),
+                    LunExtent(disk, lba + after, blocks - after, block_length, cut - after * block_length,
+                              short))

@@ -20,6 +20,7 @@ from ndmpd.pieces import FileExtent, Inline, LunExtent, OpenFile, Piece, Zeros
 
 _FRAME = struct.Struct("!B3xIQQQ")
 _FD = struct.calcsize("i")
+_EDGES = struct.Struct("!II")
 _SO_SNDBUFFORCE = 32
 BUFFER = 4 << 20
 MOST_INLINE = 64 << 20
@@ -36,7 +37,7 @@ class Kind(IntEnum):
     FILE = 3
     """[offset, length, strict], a descriptor, payload: its name."""
     LUN = 4
-    """[lba, blocks, block length], payload: the disk's name."""
+    """[lba, blocks, block length], payload: bytes left out at both ends (``_EDGES``), the disk's name."""
     END = 5
     """The stream is complete; what follows is the close."""
     WRITTEN = 6
@@ -138,8 +139,8 @@ def send_piece(end: socket.socket, piece: Piece) -> None:
             send(end, Frame(Kind.ZEROS, length))
         case FileExtent(file, offset, length, strict):
             send(end, Frame(Kind.FILE, offset, length, strict, _encoded(file.name), file))
-        case LunExtent(disk, lba, blocks, block_length):
-            send(end, Frame(Kind.LUN, lba, blocks, block_length, _encoded(disk)))
+        case LunExtent(disk, lba, blocks, block_length, skip, short):
+            send(end, Frame(Kind.LUN, lba, blocks, block_length, _EDGES.pack(skip, short) + _encoded(disk)))
 
 
 def piece_of(frame: Frame) -> Piece:
@@ -155,7 +156,8 @@ def piece_of(frame: Frame) -> Piece:
         case Kind.FILE:
             raise StreamError("a file's descriptor did not fit this process; raise LimitNOFILE")
         case Kind.LUN:
-            return LunExtent(_decoded(frame.payload), frame.a, frame.b, frame.c)
+            edges = _EDGES.unpack_from(frame.payload)
+            return LunExtent(_decoded(frame.payload[_EDGES.size:]), frame.a, frame.b, frame.c, *edges)
         case _:
             raise StreamError(f"{frame.kind.name} on the local channel where a piece was due")
 

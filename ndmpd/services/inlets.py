@@ -153,8 +153,9 @@ class RemoteInlet(_Range):
                 got = self._receive(view)
                 self._must(len(view), got)
                 if target is None:
-                    assert isinstance(piece, LunExtent)
-                    self._lowering.write(piece, done, view)
+                    blocks = part(piece, done, len(view))
+                    assert isinstance(blocks, LunExtent)
+                    self._lowering.write(blocks, view)
                 else:
                     put_bytes(view, [part(target, done, len(view))])
                 done += len(view)

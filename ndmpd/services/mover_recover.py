@@ -115,41 +115,30 @@ class RecoverRun(MoverRun, ABC):
             done += step
 
     def _fill_some(self, position: int, target: Piece) -> int:
-        """As many bytes as one command brings, at least one; whole blocks for a disk without a file."""
+        """As many bytes as one command brings, at least one."""
         self.check_stopped()
         if isinstance(target, Zeros):
             return target.length
-        disk = target if isinstance(target, LunExtent) else None
         records = self.window.whole_records(position, target.length)
-        if records and disk is None and not self._in_cache(position):
+        if records and not isinstance(target, LunExtent) and not self._in_cache(position):
             size = self.window.record_size
             count = min(records, max(1, BATCH // size))
             with suppress(_ReadIntoFailed):
                 return self._records(position, [part(target, 0, count * size)], count, direct=True) * size
         data = self._some(position, target.length)
-        if disk is not None:
-            whole = len(data) // disk.block_length * disk.block_length
-            data = data[:whole] if whole else self._exactly(position, disk.block_length)
-        self._put(data, target)
+        self._put(data, part(target, 0, len(data)))
         return len(data)
 
     def _put(self, data: memoryview, target: Piece) -> None:
         try:
             if isinstance(target, LunExtent):
-                self._lowering.write(target, 0, data)
+                self._lowering.write(target, data)
             else:
-                put_bytes(data, [part(target, 0, len(data))])
+                put_bytes(data, [target])
         except OSError as failure:
             raise DestinationError(failure) from failure
         except NdmpdError as failure:
             raise DestinationError(OSError(errno.EIO, str(failure))) from failure
-
-    def _exactly(self, position: int, size: int) -> memoryview:
-        """``size`` bytes from ``position``, over the borders of reads."""
-        data = bytearray()
-        while len(data) < size:
-            data += self._some(position + len(data), size - len(data))
-        return memoryview(data)
 
     def _some(self, position: int, size: int) -> memoryview:
         """Between 1 and ``size`` bytes from ``position``, through the cache."""
