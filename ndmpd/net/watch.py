@@ -32,10 +32,8 @@ class Watch:
             self._ready()
 
     def connectionLost(self, reason: object) -> None:
-        """The reactor cannot watch it any more (it stops, or the socket hung up); reading tells the rest."""
-        if self._watching:
-            self._watching = False
-            self._ready()
+        """The reactor stops. A socket that hung up is not told here: it can be read."""
+        self._watching = False
 
     def pause(self) -> None:
         if self._watching:
