@@ -229,6 +229,9 @@ class Session:
             return
         assert isinstance(code, Code)
         admission.check_access(rule, self._connection.authorized)
+        if code is Code.CONNECT_CLOSE:
+            # 3.1.3: it has no arguments and gets no reply: what comes behind it cannot be answered.
+            body = b""
         cls = registry.request_class(code, version)
         assert cls is not None
         try:

@@ -99,13 +99,20 @@ def test_a_message_nobody_knows_is_not_supported_and_the_session_goes_on(code: i
 
 @pytest.mark.parametrize(("version", "code"), [
     pytest.param(version, code, id=f"{version.name}-{code.name}")
-    for version in Version for code in Code if supported(code, version)
+    for version in Version for code in Code if supported(code, version) and code != Code.CONNECT_CLOSE
 ])
 def test_a_body_that_cannot_be_decoded_is_answered_in_the_header(version: Version, code: Code) -> None:
     dma = Dma(version)
     too_long = empty_body(code, version) + b"\xff\xff\xff\xff"
     assert in_header(dma.record(code, too_long)) == Error.XDR_DECODE
     assert not dma.session.closed
+
+
+@VERSIONS
+def test_a_close_ends_the_session_without_a_reply_whatever_comes_behind_it(version: Version) -> None:
+    for dma in Dma(version), session_before_authentication(version):
+        assert dma.record(Code.CONNECT_CLOSE, b"\xff\xff\xff") == []
+        assert dma.session.closed
 
 
 def test_access_is_checked_before_a_byte_of_the_body_is_read() -> None:
