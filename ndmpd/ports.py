@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class SourceFault:
     """Bytes of a piece that could not be read and were carried as zeros.
 
-    ``skipped`` is where in the list of pieces (bytes from its start) the zeros begin, ``length`` how many,
+    ``skipped`` is where the zeros begin: bytes from the start of ``piece`` where a fault is for a butype to
+    judge, from the start of the first piece where a list of them was moved. ``length`` is how many,
     ``reason`` a text such as "Input/output error" or "the file has shrunk".
     """
 

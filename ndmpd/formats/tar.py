@@ -88,7 +88,9 @@ class Tar:
         if tally is None:
             tally = self._tally = Tally(job.report)
         piece = fault.piece
-        name, offset = (piece.file.name, piece.offset) if isinstance(piece, FileExtent) else ("the stream", 0)
+        name, offset = "the stream", fault.skipped
+        if isinstance(piece, FileExtent):
+            name, offset = piece.file.name, piece.offset + fault.skipped
         tally.fault(name, f"{fault.length} bytes from byte {offset} on could not be read ({fault.reason}); "
                           "they are zeros in the backup")
         tally.variables()

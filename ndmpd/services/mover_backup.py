@@ -144,6 +144,8 @@ class BackupRun(MoverRun):
         """Pieces not yet on tape with their numbers, in order; the first may be a rest."""
         self._waiting = 0
         self._extents = 0
+        self._begun = -1, 0
+        """The last piece of which something is on tape, and how many bytes of it are."""
         self._faulty = -1
         """The last piece that was reported. One report names the file; one for every batch would not help."""
         self._parts: Iterator[tuple[int, Piece]] = iter(())
@@ -281,6 +283,7 @@ class BackupRun(MoverRun):
             self._numbers.extendleft(tail)
             self._extents = sum(isinstance(piece, FileExtent) for _, piece in self._numbers)
             pad = 0
+        self._begun = self._reached(pieces)
         self.records += outcome.records
         self.bytes_moved += done - pad
         self._full = outcome.early_warning or outcome.end_of_medium
@@ -289,12 +292,30 @@ class BackupRun(MoverRun):
         elif numbers := [number for number, _ in pieces if number >= 0]:
             self.source.written(numbers[-1] + 1)
 
+    def _reached(self, pieces: list[tuple[int, Piece]]) -> tuple[int, int]:
+        """The last of ``pieces`` but padding, and how many bytes of it they hold with what is on tape."""
+        last, size = -1, 0
+        for number, piece in reversed(pieces):
+            if number < 0:
+                continue
+            if last < 0:
+                last = number
+            if number != last:
+                return last, size
+            size += piece.length
+        begun, before = self._begun
+        if last < 0:
+            return self._begun
+        return last, size + before if last == begun else size
+
     def _report(self, pieces: list[tuple[int, Piece]], fault: SourceFault) -> None:
         """Name the piece that a gap lies in, and where in it."""
         start = 0
-        for number, piece in pieces:
+        for index, (number, piece) in enumerate(pieces):
             if start <= fault.skipped < start + piece.length:
-                self._report_once(number, fault.skipped - start, fault.length, fault.reason)
+                _, reached = self._reached(pieces[: index + 1])
+                self._report_once(number, reached - piece.length + fault.skipped - start, fault.length,
+                                  fault.reason)
                 return
             start += piece.length
 

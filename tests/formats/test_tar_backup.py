@@ -146,6 +146,19 @@ def test_a_file_with_several_faults_is_counted_once(source: Path) -> None:
     assert len(report.texts(LogType.ERROR)) == 2
 
 
+def test_a_fault_names_the_place_of_the_gap_in_the_file(source: Path) -> None:
+    (source / "file").write_bytes(b"a" * LARGE)
+    report = RecordingReporter()
+    job = make_job(Folders(source=source), report, ("FILESYSTEM", "/source"))
+    butype = Tar()
+    extent = next(piece for piece in butype.backup(job) if isinstance(piece, FileExtent))
+    rest = FileExtent(extent.file, 8192, LARGE - 8192)
+    butype.fault(job, SourceFault(rest, 4096, 512, "Input/output error"))
+    assert report.texts(LogType.ERROR) == [
+        "/file: 512 bytes from byte 12288 on could not be read (Input/output error); they are zeros in the "
+        "backup"]
+
+
 def test_a_file_that_vanished_is_named_and_the_rest_is_saved(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -214,13 +214,16 @@ def test_a_file_that_shrank_is_zeros_and_named_by_its_piece(rig: Rig, local: boo
     assert sent.finished
 
 
-def test_a_gap_that_lies_on_many_cartridges_is_reported_once(tmp_path: Path) -> None:
+def test_a_gap_that_lies_on_many_cartridges_is_reported_once_with_its_place_in_the_piece(
+        tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     with Rig(tmp_path / "rig", capacity=8192) as rig:
-        shrunk = extent(tmp_path / "files", b"", length=100_000)
-        tapes, sent = rig.backup([shrunk], 512)
+        before = extent(tmp_path / "files", b"w" * 50_000)
+        shrunk = extent(tmp_path / "files", b"s" * 30_000, length=100_000)
+        tapes, sent = rig.backup([Inline(b"h"), before, shrunk], 512)
     assert len(tapes) > 10
-    assert len(sent.faults) == 1
+    (fault,) = sent.faults
+    assert (fault.piece, fault.skipped) == (shrunk, 30_000)
 
 
 def test_a_disk_that_cannot_be_read_is_datas_to_judge_and_no_fault_of_the_tape(rig: Rig) -> None:
