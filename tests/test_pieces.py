@@ -25,7 +25,8 @@ def bytes_of(piece: Piece) -> bytes:
 
 extents = st.builds(LunExtent, st.just("disk0"), st.integers(0, 10), st.integers(2, 20), st.just(BLOCK),
                     st.integers(0, BLOCK - 1), st.integers(0, BLOCK - 1))
-pieces = extents | st.builds(Inline, st.binary(min_size=2, max_size=99)) | st.builds(Zeros, st.integers(2, 99))
+pieces = (extents | st.builds(Inline, st.binary(min_size=2, max_size=99))
+          | st.builds(Zeros, st.integers(2, 99)))
 
 
 @given(pieces, st.data())

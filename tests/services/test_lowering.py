@@ -40,12 +40,13 @@ def lowering(san: San, request: pytest.FixtureRequest) -> Iterator[Lowering]:
         lowering.close()
 
 
-EXTENTS = [LunExtent("disk0", 3, 5), LunExtent("disk0", 3, 5, BLOCK, 100), LunExtent("disk0", 3, 5, BLOCK, 0, 7),
-           LunExtent("disk0", 63, 1, BLOCK, 10, 20), LunExtent("disk0", 0, 64, BLOCK, 511, 511)]
+EXTENTS = [LunExtent("disk0", 3, 5), LunExtent("disk0", 3, 5, BLOCK, 100),
+           LunExtent("disk0", 3, 5, BLOCK, 0, 7), LunExtent("disk0", 63, 1, BLOCK, 10, 20),
+           LunExtent("disk0", 0, 64, BLOCK, 511, 511)]
 
 
 @pytest.mark.parametrize("extent", EXTENTS, ids=str)
-def test_an_extent_is_read_without_what_is_left_out_of_its_edges(lowering: Lowering, extent: LunExtent) -> None:
+def test_an_extent_is_read_without_what_its_edges_leave_out(lowering: Lowering, extent: LunExtent) -> None:
     start = extent.lba * BLOCK + extent.skip
     found = b"".join(read_bytes([piece], []) for piece in lowering.sources(extent))
     assert found == CONTENT[start:start + extent.length]
