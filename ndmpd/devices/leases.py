@@ -23,7 +23,7 @@ _FILE = re.compile(r"(?P<manager>.+)\.copy(?P<id>\d{1,3})")
 
 
 class Lease:
-    """One list identifier of one copy manager, until ``close``. ``drive`` is what its copies write or read."""
+    """One list identifier of one copy manager, until ``close``. ``drive``: what its copies write or read."""
 
     def __init__(self, fd: int, manager: str, list_id: int) -> None:
         self._fd = fd
