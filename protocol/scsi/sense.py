@@ -1,6 +1,7 @@
 """Sense data: what a unit says about a CHECK CONDITION. SPC-4 4.5 (fixed 70h/71h, descriptor 72h/73h).
 
 ``Sense`` is one neutral value with both forms. Its ``code`` is ASC and ASCQ as one number, ASC high.
+``CopySense`` is what a copy manager says with it, and ``ParameterError`` what it says of a parameter list.
 """
 
 from __future__ import annotations
@@ -225,3 +226,128 @@ def field_pointer(byte: int, *, in_cdb: bool, bit: int | None = None) -> int:
 def illegal(code: int = Asc.INVALID_FIELD_IN_CDB, key_specific: int | None = None) -> Sense:
     """ILLEGAL REQUEST, the commonest refusal."""
     return Sense(SenseKey.ILLEGAL_REQUEST, code, key_specific=key_specific)
+
+
+class ParameterError(WireError):
+    """A parameter list is wrong at ``offset`` bytes from its start; ``code`` is how sense data calls it."""
+
+    def __init__(self, message: str, offset: int, code: int = Asc.INVALID_FIELD_IN_PARAMETERS) -> None:
+        super().__init__(message)
+        self.offset = offset
+        self.code = code
+
+    def moved(self, distance: int) -> ParameterError:
+        """The same error of a part, as seen from the whole that has the part at ``distance``."""
+        return ParameterError(str(self), self.offset + distance, self.code)
+
+    def sense(self) -> Sense:
+        """ILLEGAL REQUEST with the field pointer at the byte that is wrong."""
+        return illegal(self.code, field_pointer(self.offset, in_cdb=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Status and sense data of a copy source or destination, as it gave them to the copy manager."""
+
+    status: int
+    data: bytes = b""
+
+    @property
+    def sense(self) -> Sense | None:
+        """None where there is none that can be read."""
+        try:
+            return Sense.take(self.data)
+        except WireError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPointer:
+    """Which byte (and bit) of the parameter list, or with ``in_segment`` of the segment, ended a copy."""
+
+    byte: int
+    in_segment: bool = False
+    bit: int | None = None
+
+    @property
+    def key_specific(self) -> int:
+        # Bit 6 of the first byte is C/D with ILLEGAL REQUEST and SD with COPY ABORTED.
+        return field_pointer(self.byte, in_cdb=self.in_segment, bit=self.bit)
+
+    @classmethod
+    def of(cls, key_specific: int) -> SegmentPointer:
+        bit = key_specific >> 16 & 7 if key_specific >> 19 & 1 else None
+        return cls(key_specific & 0xFFFF, bool(key_specific >> 22 & 1), bit)
+
+
+_SOURCE, _DESTINATION = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class CopySense:
+    """Why a copy ended inside a segment. SPC-4 5.17.7.4.
+
+    ``segment``: its number, from 0; None where the sense data names none. ``residue``: of that segment, what
+    was to be written and was not: bytes where the destination is a tape with variable records, blocks
+    elsewhere; None where nothing was written. ``pointer``: the descriptor of the unit at fault, or the field
+    that is wrong.
+    """
+
+    code: int
+    segment: int | None = 0
+    residue: int | None = None
+    source_sense: Reported | None = None
+    destination_sense: Reported | None = None
+    pointer: SegmentPointer | None = None
+    key: SenseKey = SenseKey.COPY_ABORTED
+
+    def sense(self, *, wide: bool = False) -> Sense:
+        """As sense data: of the fixed form, or with ``wide`` of the descriptor form."""
+        key_specific = None if self.pointer is None else self.pointer.key_specific
+        if wide:
+            reports = ((_SOURCE, self.source_sense), (_DESTINATION, self.destination_sense))
+            forwarded = tuple(Forwarded(which, one.status, one.data) for which, one in reports if one)
+            # A four-byte quantity lies right-aligned in the eight bytes of a descriptor: SPC-4 4.5.2.3.
+            return Sense(self.key, self.code, self.residue, command_specific=self.segment,
+                         key_specific=key_specific, forwarded=forwarded, wide=True)
+        room = MAX_SENSE - _FIXED.size
+        if self.source_sense and self.destination_sense:
+            room //= 2
+        extra, command_specific = b"", self.segment or 0
+        for place, report in ((24, self.source_sense), (16, self.destination_sense)):
+            if report:
+                command_specific |= _FIXED.size + len(extra) << place
+                extra += bytes((report.status,)) + report.data[:room - 1]
+        return Sense(self.key, self.code, self.residue, command_specific=command_specific,
+                     key_specific=key_specific, extra=extra)
+
+    def put(self, *, wide: bool = False) -> bytes:
+        return self.sense(wide=wide).put()
+
+    @classmethod
+    def of(cls, sense: Sense) -> CopySense:
+        """What sense data of a copy manager, in either form, says. Never fails: what is absent is None."""
+        specific = sense.command_specific
+        pointer = None if sense.key_specific is None else SegmentPointer.of(sense.key_specific)
+        reports: dict[int, Reported] = {}
+        segment: int | None = None
+        if sense.wide:
+            reports = {one.source: Reported(one.status, one.sense) for one in reversed(sense.forwarded)}
+            if specific is not None:
+                # Some take "third and fourth byte" for those of the eight.
+                segment = (specific >> 32 if specific >> 32 else specific) & 0xFFFF
+        elif sense.key is SenseKey.COPY_ABORTED:
+            segment = (specific or 0) & 0xFFFF
+            starts = {_SOURCE: (specific or 0) >> 24 & 0xFF, _DESTINATION: (specific or 0) >> 16 & 0xFF}
+            for which, start in starts.items():
+                end = min((other for other in starts.values() if other > start), default=MAX_SENSE)
+                area = sense.extra[start - _FIXED.size:end - _FIXED.size] if start >= _FIXED.size else b""
+                if area:
+                    reports[which] = Reported(area[0], area[1:])
+        return cls(sense.code, segment, sense.information, reports.get(_SOURCE), reports.get(_DESTINATION),
+                   pointer, sense.key)
+
+    @classmethod
+    def take(cls, data: Buffer) -> CopySense:
+        """From sense data of either form. WireError where it is none."""
+        return cls.of(Sense.take(data))
