@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ndmpd.devices.errors import DeviceError, PositionLost
+from ndmpd.devices.errors import DeviceError, PositionLost, TransportError
 from ndmpd.devices.tape_motion import TapeMotion
 from ndmpd.devices.tape_outcome import ReadOutcome, Record, Stop, Written
 from ndmpd.devices.tape_position import TapePosition
@@ -111,7 +111,11 @@ class TapeDrive(TapeMotion):
 
     def _confirmed(self, before: TapePosition, claimed: int | None, count: int) -> int:
         """How many objects were written since ``before``, by READ POSITION; the drive's claim must agree."""
-        _, now = self.read_position()
+        try:
+            _, now = self.read_position()
+        except (DeviceError, TransportError):
+            self.settle()
+            raise
         measured = None if now is None or before.object is None else now - before.object
         if measured is None:
             measured = claimed

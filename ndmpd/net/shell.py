@@ -286,6 +286,8 @@ class Shell:
     def _from_mover(self, event: events.MoverPaused | events.MoverHalted, run: MoverRun) -> None:
         """From the mover's thread. What an ended run still says is dropped."""
         def deliver() -> None:
+            # A backup that is over at once may have ended before the reactor saw that it has begun.
+            self._data.look()
             if self._mover.hears(run):
                 self.handle(event)
 

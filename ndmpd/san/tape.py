@@ -70,12 +70,15 @@ class TapeDrive(Unit):
     def __init__(self, san: San, name: str, library: Library | None = None) -> None:
         super().__init__(san, name)
         self.library = library or Library(san)
+        self._own_library = library is None
         self.index = san.unit(name).index
         self._medium: Medium | None = None
         self._medium_changes = 0
 
     def close(self) -> None:
         self.forget()
+        if self._own_library:
+            self.library.close()
         super().close()
 
     def forget(self) -> None:

@@ -57,6 +57,8 @@ class DataService:
         self._counters: Counters | None = None
         self._over = False
         self._paused = False
+        self._starting = False
+        """The job has not yet told that it has started."""
 
     def attach(self, connection: socket.socket, local: bool) -> None:
         """The data connection is there. Until a job has it, its loss is noticed here."""
@@ -96,7 +98,7 @@ class DataService:
             self._rewatch()
             self._tell(events.DataFailed(Error.UNDEFINED, f"no process could be made for the job: {failure}"))
             return
-        self._over = False
+        self._over, self._starting = False, True
         self._incoming = Events()
         self._watching = self._watch(self._job, self._hear)
         if self._paused:
@@ -114,6 +116,11 @@ class DataService:
             ours.close()
             raise
         return ours
+
+    def look(self) -> None:
+        """Hear what a job has told that is being started: it came before whatever its mover tells now."""
+        if self._job is not None and self._starting:
+            self._hear()
 
     def _hear(self) -> None:
         """Something of the job can be read, or it has ended."""
@@ -136,6 +143,8 @@ class DataService:
 
     def _take(self, event: Event) -> None:
         match event:
+            case events.DataStarted():
+                self._starting = False
             case events.DataHalted():
                 self._over = True
                 self._drop()

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ndmpd.devices.errors import DeviceError, PositionLost, TransportError
 from ndmpd.devices.tape_outcome import Written
 from ndmpd.errors import NdmpdError, SourceError
 from ndmpd.pieces import FileExtent, Inline, Piece, Zeros, split
@@ -152,6 +153,8 @@ class BackupRun(MoverRun):
         self._ended = False
         self._full = False
         """The cartridge is at its end: no further record."""
+        self._flushed = False
+        """Everything is on tape, and the run ends."""
 
     def move(self) -> None:
         try:
@@ -167,14 +170,20 @@ class BackupRun(MoverRun):
         """Everything is on tape and out of the drive's buffer before the peer hears so."""
         self.check_stopped()
         self.drive.flush()
+        self._flushed = True
         try:
             self.source.done()
         except OSError as failure:
             log.info("DATA has closed already: %s", failure)
 
     def leave(self) -> None:
-        """Aborted or broken off, what was counted is on the medium all the same."""
-        if self.drive.unmarked:
+        """Aborted or broken off, what was counted is on the medium all the same.
+
+        What waits is dropped: it may keep files open.
+        """
+        self._numbers.clear()
+        self._parts = iter(())
+        if self.drive.unmarked and not self._flushed:
             self.drive.flush()
 
     def _room(self) -> int | None:
@@ -242,8 +251,20 @@ class BackupRun(MoverRun):
         pieces = self._take(count * size - pad)
         if pad:
             pieces.append((-1, Zeros(pad)))
-        outcome = self.drive.write_records([piece for _, piece in pieces], size, count)
+        before = self.drive.position.object
+        try:
+            outcome = self.drive.write_records([piece for _, piece in pieces], size, count)
+        except (DeviceError, TransportError, PositionLost):
+            # What went onto the tape before it failed is there, and counts.
+            now = self.drive.position.object
+            if before is not None and now is not None and 0 < now - before <= count:
+                self._count(now - before, size, pad if now - before == count else 0)
+            raise
         self._account(pieces, outcome, size, count, pad)
+
+    def _count(self, records: int, size: int, pad: int) -> None:
+        self.records += records
+        self.bytes_moved += records * size - pad
 
     def _take(self, size: int) -> list[tuple[int, Piece]]:
         """The first ``size`` waiting bytes."""
@@ -284,8 +305,7 @@ class BackupRun(MoverRun):
             self._extents = sum(isinstance(piece, FileExtent) for _, piece in self._numbers)
             pad = 0
         self._begun = self._reached(pieces)
-        self.records += outcome.records
-        self.bytes_moved += done - pad
+        self._count(outcome.records, size, pad)
         self._full = outcome.early_warning or outcome.end_of_medium
         if self._numbers:
             self.source.written(self._numbers[0][0])

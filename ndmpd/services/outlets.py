@@ -105,4 +105,7 @@ class RemoteOutlet:
 
     def finish(self) -> None:
         """Close our side cleanly: the peer's mover takes that as the end of the stream."""
-        self._connection.shutdown(socket.SHUT_WR)
+        try:
+            self._connection.shutdown(socket.SHUT_WR)
+        except OSError as failure:
+            raise ConnectionResetError(failure.errno, failure.strerror) from failure

@@ -205,6 +205,19 @@ def test_an_abort_kills_the_job_and_nothing_of_it_is_heard_any_more(rig: Rig) ->
         tell(job.session, events.DataHalted(DataHaltReason.SUCCESSFUL))
 
 
+def test_a_job_that_has_begun_is_heard_before_its_mover_even_while_the_dma_does_not_read(rig: Rig) -> None:
+    rig.service.pause()
+    job = rig.start()
+    tell(job.session, events.DataVariable("DATAMOVER_USED", "NAS"))
+    rig.service.look()
+    tell(job.session, events.DataStarted())
+    rig.service.look()
+    assert rig.told == [events.DataVariable("DATAMOVER_USED", "NAS"), events.DataStarted()]
+    tell(job.session, events.Log(LogType.NORMAL, "later"))
+    rig.service.look()
+    assert len(rig.told) == 2
+
+
 def test_a_job_is_not_heard_while_the_dma_does_not_read(rig: Rig) -> None:
     rig.service.pause()
     job = rig.start()
