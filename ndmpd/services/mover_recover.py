@@ -8,6 +8,7 @@ of the data pauses, and the same byte is looked for again when the DMA lets the 
 from __future__ import annotations
 
 import errno
+import select
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -30,6 +31,8 @@ from protocol.scsi.command import Status
 
 _CACHE = 1 << 20
 """Bytes of records read at a time for what is smaller than a batch or not made of whole records."""
+_RESET = select.POLLHUP | select.POLLERR
+"""Both directions are closed."""
 
 
 class DestinationError(Exception):
@@ -281,14 +284,20 @@ class LocalRecover(RecoverRun):
 
 
 class RemoteRecover(RecoverRun):
-    """For another server's DATA: send the ranges asked for."""
+    """For another server's DATA: send the ranges asked for.
+
+    A peer that reads may close its own direction at any time, which looks like a peer that is done. Where it
+    did so before something was sent, that tells: who reads no more answers it with a reset.
+    """
 
     def serve(self) -> None:
+        self.gone = _RESET
         while True:
             self.wait(lambda: self._range is not None, watch_peer=True)
             assert self._range is not None
             position, end = self._served, self._range[1]
             for data in self._bytes(position, end):
+                self.gone = _RESET if self.peer_gone(select.POLLRDHUP) else select.POLLRDHUP
                 # Counted first: the peer may ask for more as soon as it has them.
                 self._count(len(data))
                 self.connection.sendall(data)

@@ -52,6 +52,8 @@ class MoverRun(ABC):
         """Records of the window that lie behind the tape's position."""
         self._tape_lock = tape_lock
         self._tell = tell
+        self.gone = select.POLLRDHUP
+        """What poll says of a peer that is not there any more."""
         self._turn = threading.Condition()
         self._stopped = False
         self._paused = False
@@ -157,8 +159,6 @@ class MoverRun(ABC):
 
     def wait(self, ready: Callable[[], bool], *, watch_peer: bool) -> None:
         """Until ``ready``. Cancelled where the run is stopped, PeerClosed where the peer goes first."""
-        poll = select.poll()
-        poll.register(self.connection, select.POLLRDHUP)
         while True:
             with self._turn:
                 if self._stopped:
@@ -166,8 +166,14 @@ class MoverRun(ABC):
                 if ready():
                     return
                 self._turn.wait(_LOOK)
-            if watch_peer and poll.poll(0):
+            if watch_peer and self.peer_gone(self.gone):
                 raise PeerClosed
+
+    def peer_gone(self, signs: int) -> bool:
+        """Whether poll has one of ``signs`` for the connection."""
+        poll = select.poll()
+        poll.register(self.connection, signs)
+        return any(found & signs for _, found in poll.poll(0))
 
     def changed(self, act: Callable[[], None]) -> None:
         """Run ``act`` where waiting threads see what it does."""

@@ -157,7 +157,7 @@ class Rig:
 
     def send(self, pieces: Sequence[Piece], *, local: bool) -> tuple[socket.socket, Sent, threading.Thread]:
         """A thread that sends ``pieces``; the mover's end of the connection."""
-        ours, theirs = channel.pair() if local else _tcp_pair()
+        ours, theirs = channel.pair() if local else tcp_pair()
         sent = Sent()
 
         def run() -> None:
@@ -203,7 +203,7 @@ class Rig:
     def recover(self, take: Callable[[LocalInlet | RemoteInlet], None], spans: Sequence[tuple[San, int, int]],
                 record_size: int, *, local: bool = True) -> list[Happening]:
         """Run ``take`` with a reader of the stream that lies on ``spans``: (cartridge, offset, length)."""
-        ours, theirs = channel.pair() if local else _tcp_pair()
+        ours, theirs = channel.pair() if local else tcp_pair()
         asked: queue.Queue[tuple[int, int]] = queue.Queue()
         failures: list[BaseException] = []
 
@@ -250,7 +250,7 @@ class Rig:
         return happened
 
 
-def _tcp_pair() -> tuple[socket.socket, socket.socket]:
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
     """Both ends of a TCP connection."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         ours = socket.create_connection(listening.getsockname())
