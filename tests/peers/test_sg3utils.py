@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from protocol.scsi import spc
-from protocol.scsi.asc import Asc
+from protocol.scsi.asc import NAMES, Asc
 from protocol.scsi.command import INQUIRY, READ_CAPACITY_10, READ_CAPACITY_16
 from protocol.scsi.copyresults import (
     RECEIVE_COPY_DATA,
@@ -113,6 +113,14 @@ def test_sg_decode_sense_reads_an_error_inside_a_segment(tmp_path):
     assert "Segment pointer: Relative to start of segment descriptor, byte 9 bit 3" in lines
 
 
+def test_sg_decode_sense_has_the_same_names_for_what_copy_managers_say():
+    codes = [code for code in NAMES if code >> 8 in (0x0D, 0x23, 0x26, 0x2F, 0x55) or code == 0x0804]
+    decoded = [output("sg_decode_sense", *CopySense(code).put().hex(" ").split())[1] for code in codes]
+    assert len(codes) > 30
+    expected = [f"additional sense: {NAMES[code].lower()}" for code in codes]
+    assert [line.lower() for line in decoded] == expected
+
+
 class Disk:
     """As much of a disk with a copy manager as sg_copy_results and sg_xcopy ask for."""
 
@@ -189,13 +197,19 @@ def test_sg_copy_results_reads_every_kind_of_result(tmp_path, shim):
     assert held[0].startswith("00     00 00 00 04 68 65 6c 64")
 
 
-def test_sg_xcopy_sends_what_we_take_apart(tmp_path, shim):
+@pytest.mark.parametrize("options, list_id, usage, flags", [
+    (("id_usage=hold", "list_id=9"), 9, ListIdUsage.HOLD, {}),
+    (("id_usage=discard", "list_id=10"), 10, ListIdUsage.DISCARD, {"cat": True}),
+    (("id_usage=disable",), 0, ListIdUsage.NONE, {"dc": True}),
+])
+def test_sg_xcopy_sends_what_we_take_apart(tmp_path, shim, options, list_id, usage, flags):
     source, target = Disk(1), Disk(2)
     with bench(tmp_path / "units", shim, {"source": source, "target": target}) as desk:
         done = desk.run("sg_xcopy", f"if={desk.path('source')}", f"of={desk.path('target')}", "bs=512",
-                        "count=4096", "skip=64", "seek=128", "id_usage=hold", "list_id=9", "prio=3")
+                        "count=4096", "skip=64", "seek=128", "prio=3", *options,
+                        *(f"{name}=1" for name in flags))
     assert done.returncode == 0, done.stderr
     assert source.copies + target.copies == [ParameterList(
-        9, ListIdUsage.HOLD, tuple(Identification(one.designator, DeviceType.DISK, BlockDevice(512))
-                                   for one in (source, target)),
-        (BlockToBlock(0, 1, 4096, 64, 128),), priority=3)]
+        list_id, usage, tuple(Identification(one.designator, DeviceType.DISK, BlockDevice(512))
+                              for one in (source, target)),
+        (BlockToBlock(0, 1, 4096, 64, 128, **flags),), priority=3)]
