@@ -7,6 +7,7 @@ import pickle
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Thread
 from typing import Protocol
 
 from ndmpd.errors import StreamError
@@ -105,13 +106,12 @@ class DataService:
             self._watching.pause()
 
     def _spawned(self, order: Order, connection: socket.socket, counters: Counters) -> socket.socket:
-        """Our end of the socket to a process that has its order."""
+        """Our end of the socket to a process that is being handed its order."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 self._processes.spawn(self._number, theirs, connection, counters.fd)
-            ours.sendall(pickle.dumps(order, pickle.HIGHEST_PROTOCOL))
-            ours.shutdown(socket.SHUT_WR)
+            _hand_over(pickle.dumps(order, pickle.HIGHEST_PROTOCOL), ours)
         except BaseException:
             ours.close()
             raise
@@ -223,3 +223,23 @@ class DataService:
         if self._link is not None:
             self._link[0].close()
             self._link = None
+
+
+def _hand_over(order: bytes, job: socket.socket) -> None:
+    """Send ``order`` without waiting. What the socket does not take at once (a long file list) is sent by a
+    thread as the process reads; should that die meanwhile, its end of the socket tells.
+    """
+    sent = 0
+    with suppress(BlockingIOError):
+        while sent < len(order):
+            sent += job.send(memoryview(order)[sent:], socket.MSG_DONTWAIT)
+    if sent == len(order):
+        job.shutdown(socket.SHUT_WR)
+        return
+
+    def send_rest(job: socket.socket) -> None:
+        with job, suppress(OSError):
+            job.sendall(memoryview(order)[sent:])
+            job.shutdown(socket.SHUT_WR)
+
+    Thread(target=send_rest, args=(job.dup(),), name="order", daemon=True).start()
