@@ -1,0 +1,171 @@
+"""Every kind of segment moves the bytes that it says, to where it says. SPC-4 6.4.6."""
+
+from __future__ import annotations
+
+import pytest
+
+from ndmpd.san import San
+from protocol.scsi.copyresults import CopyState, CopyStatus, HeldData
+from protocol.scsi.segments import (
+    BlockOffsetToBlockOffset,
+    BlockOffsetToStream,
+    BlockToBlock,
+    BlockToStream,
+    EmbeddedToStream,
+    Filemarks,
+    InlineToStream,
+    Locate,
+    Space,
+    StreamDiscard,
+    StreamToBlock,
+    StreamToBlockOffset,
+    StreamToStream,
+    TapeImage,
+    Verify,
+)
+from tests.san.conftest import TapeHost
+from tests.san.copymanager.conftest import (
+    BLOCKS,
+    RECORD,
+    CopyHost,
+    cscd,
+    disk_content,
+    fill_disk,
+    noise,
+    records,
+)
+
+
+def test_blocks_become_records(san: San, host: CopyHost, tape: TapeHost) -> None:
+    content = fill_disk(san, "disk0")
+    outcome = host.copy([cscd(san, "disk0"), cscd(san, "tape0")],
+                        [BlockToStream(0, 1, RECORD, 10 * BLOCKS, 3)])
+    assert outcome.good, outcome
+    data = content[3 * 512:3 * 512 + 10 * RECORD]
+    assert records(tape) == [data[at:at + RECORD] for at in range(0, len(data), RECORD)]
+    status = CopyStatus.take(host.status().data)
+    assert (status.status, status.segments, status.bytes_moved) == (CopyState.DONE, 1, 10 * RECORD)
+
+
+def test_fixed_blocks_become_records_of_one_block(san: San, host: CopyHost, tape: TapeHost) -> None:
+    content = fill_disk(san, "disk0")
+    outcome = host.copy([cscd(san, "disk0"), cscd(san, "tape0", fixed=True, block_length=1024)],
+                        [BlockToStream(0, 1, 4, 32, 0)])
+    assert outcome.good, outcome
+    assert records(tape) == [content[at:at + 1024] for at in range(0, 32 * 512, 1024)]
+
+
+def test_records_become_blocks(san: San, host: CopyHost, tape: TapeHost) -> None:
+    data = noise(6 * RECORD)
+    for at in range(0, len(data), RECORD):
+        assert tape.write(data[at:at + RECORD]).good
+    tape.rewind()
+    outcome = host.copy([cscd(san, "tape0"), cscd(san, "disk1")],
+                        [StreamToBlock(0, 1, RECORD, 6 * BLOCKS, 40)])
+    assert outcome.good, outcome
+    assert disk_content(san, "disk1")[40 * 512:40 * 512 + len(data)] == data
+    assert tape.position() == (6, 0)
+
+
+@pytest.mark.parametrize("dc", [False, True])
+def test_blocks_become_blocks(san: San, host: CopyHost, dc: bool) -> None:
+    content = fill_disk(san, "disk0")
+    outcome = host.copy([cscd(san, "disk0"), cscd(san, "disk1")],
+                        [BlockToBlock(0, 1, 100, 7, 500, dc=dc)])
+    assert outcome.good, outcome
+    assert disk_content(san, "disk1")[500 * 512:600 * 512] == content[7 * 512:107 * 512]
+    assert CopyStatus.take(host.status().data).bytes_moved == 100 * 512
+
+
+def test_records_are_cut_anew_on_their_way_to_another_tape(
+        san: San, host: CopyHost, tape: TapeHost, tape1: TapeHost) -> None:
+    data = noise(12 * 1000)
+    for at in range(0, len(data), 1000):
+        tape.write(data[at:at + 1000])
+    tape.rewind()
+    outcome = host.copy([cscd(san, "tape0"), cscd(san, "tape1")],
+                        [StreamToStream(0, 1, 1000, 3000, 12000)])
+    assert outcome.good, outcome
+    assert records(tape1) == [data[at:at + 3000] for at in range(0, 12000, 3000)]
+
+
+def test_inline_and_embedded_data_and_bytes_of_a_disk_join_in_records(
+        san: San, host: CopyHost, tape: TapeHost) -> None:
+    content, inline = fill_disk(san, "disk0"), noise(1000)
+    outcome = host.copy(
+        [cscd(san, "disk0"), cscd(san, "tape0", pad=True)],
+        [InlineToStream(1, RECORD, 4, 700, cat=True), EmbeddedToStream(1, RECORD, b"embedded", cat=True),
+         BlockOffsetToStream(0, 1, RECORD, 9000, 5, 100, cat=True), InlineToStream(1, RECORD, 0, 10)], inline)
+    assert outcome.good, outcome
+    stream = inline[4:704] + b"embedded" + content[5 * 512 + 100:5 * 512 + 9100] + inline[:10]
+    stream += bytes(-len(stream) % RECORD)
+    assert records(tape) == [stream[at:at + RECORD] for at in range(0, len(stream), RECORD)]
+
+
+def test_bytes_of_a_tape_go_between_bytes_of_a_disk(san: San, host: CopyHost, tape: TapeHost) -> None:
+    before, data = fill_disk(san, "disk1"), noise(3 * 1000)
+    for at in range(0, len(data), 1000):
+        tape.write(data[at:at + 1000])
+    tape.rewind()
+    outcome = host.copy([cscd(san, "tape0"), cscd(san, "disk1")],
+                        [StreamToBlockOffset(0, 1, 1000, 100, 2, 30, cat=True),
+                         StreamToBlockOffset(0, 1, 1000, 2900, 9, 511)])
+    assert outcome.good, outcome
+    expected = bytearray(before)
+    expected[2 * 512 + 30:2 * 512 + 130] = data[:100]
+    expected[9 * 512 + 511:9 * 512 + 511 + 2900] = data[100:]
+    assert disk_content(san, "disk1") == expected
+
+
+def test_bytes_of_a_disk_go_between_bytes_of_a_disk(san: San, host: CopyHost) -> None:
+    content, before = fill_disk(san, "disk0"), fill_disk(san, "disk1", seed=2)
+    outcome = host.copy([cscd(san, "disk0"), cscd(san, "disk1")],
+                        [BlockOffsetToBlockOffset(0, 1, 5000, 1, 20, 17, 33)])
+    assert outcome.good, outcome
+    expected = bytearray(before)
+    expected[20 * 512 + 33:20 * 512 + 33 + 5000] = content[512 + 17:512 + 17 + 5000]
+    assert disk_content(san, "disk1") == expected
+
+
+def test_a_tape_is_spaced_located_and_marked(san: San, host: CopyHost, tape: TapeHost) -> None:
+    for number in range(5):
+        tape.write(bytes([number]) * 100)
+    outcome = host.copy([cscd(san, "tape0")], [Locate(0, 4), Space(0, 0, -1), Filemarks(0, 2)])
+    assert outcome.good, outcome
+    assert tape.position() == (5, 2)
+    assert records(tape) == [bytes([number]) * 100 for number in range(3)] + [b"", b""]
+
+
+def test_data_of_a_tape_is_discarded_or_held(san: San, host: CopyHost, tape: TapeHost) -> None:
+    for number in range(4):
+        tape.write(bytes([number]) * 1000)
+    tape.rewind()
+    outcome = host.copy([cscd(san, "tape0")],
+                        [StreamDiscard(0, 1000, 1500, cat=True), StreamDiscard(0, 1000, 1500, held=True)])
+    assert outcome.good, outcome
+    assert tape.position() == (3, 0)
+    assert HeldData.take(host.held().data) == HeldData(bytes([1]) * 500 + bytes([2]) * 1000, 1500)
+
+
+def test_an_image_of_a_tape_has_its_records_and_marks(
+        san: San, host: CopyHost, tape: TapeHost, tape1: TapeHost) -> None:
+    written = [noise(size) for size in (10, 10, 10, 5000, 512)]
+    for one in written[:3]:
+        tape.write(one)
+    tape.mark()
+    for one in written[3:]:
+        tape.write(one)
+    tape.mark(2)
+    tape.write(b"behind")
+    tape.rewind()
+    outcome = host.copy([cscd(san, "tape0"), cscd(san, "tape1")], [TapeImage(0, 1, 2)])
+    assert outcome.good, outcome
+    assert tape.position() == (8, 3)
+    assert records(tape1) == [*written[:3], b"", *written[3:], b"", b""]
+    assert host.copy([cscd(san, "tape0"), cscd(san, "tape1")], [TapeImage(0, 1, 0)]).good
+    assert records(tape1)[-1] == b"behind"
+
+
+def test_units_are_verified(san: San, host: CopyHost, tape: TapeHost) -> None:
+    outcome = host.copy([cscd(san, "disk0"), cscd(san, "tape0")], [Verify(0, tur=True), Verify(1)])
+    assert outcome.good, outcome
