@@ -408,10 +408,10 @@ def reported(seed: int, case: Case) -> Iterator[None]:
         yield
     except BaseException as failure:
         fault = case.plan.fault.name if case.plan.fault else "none"
-        failure.add_note(f"seed {seed}, fault {fault!r} at command {case.plan.at}; records of "
-                         f"{case.work.record} bytes, {len(case.work.records)} records, local={case.work.local},"
-                         f" strict={case.work.strict}, capacity={case.work.capacity}, "
-                         f"windows={case.work.windows}\n"
+        work = case.work
+        failure.add_note(f"seed {seed}, fault {fault!r} at command {case.plan.at}; {len(work.records)} records "
+                         f"of {work.record} bytes, local={work.local}, strict={work.strict}, capacity="
+                         f"{work.capacity}, windows={work.windows}\n"
                          f"again: SWEEP_SEED={seed} pytest tests/sweep -k ...\n"
                          f"told {[str(getattr(one, 'entry', one))[:160] for one in case.stand.told]}\n"
                          f"halts {case.mover_halts} {case.data_halts}, refused {case.refused}\n"
