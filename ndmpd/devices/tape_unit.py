@@ -88,14 +88,15 @@ class TapeUnit(Unit):
 
         DeviceBusy where somebody else has it reserved. Without a cartridge it opens too: see ``loaded``.
         """
-        self._learning = True
         try:
-            self.reserve()
-        finally:
-            self._learning = False
-        try:
+            self._learning = True
+            try:
+                self.reserve()
+            finally:
+                self._learning = False
             self.learn()
         except Exception:
+            # RESERVE may have been carried out even where no status came back; RELEASE harms no other owner.
             with suppress(Exception):
                 self.release()
             raise

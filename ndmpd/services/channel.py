@@ -116,7 +116,9 @@ def receive(end: socket.socket) -> Frame | None:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             # Room for one is, as the kernel rounds it, room for two: none may stay open that no piece has.
             whole = len(data) // _FD * _FD
-            file, *_ = [OpenFile(fd, "") for (fd,) in struct.iter_unpack("i", data[:whole])] or [None]
+            found = [OpenFile(fd, "") for (fd,) in struct.iter_unpack("i", data[:whole])]
+            file = found[0] if found else None
+            del found
     if len(header) < _FRAME.size:
         header += _exactly(end, _FRAME.size - len(header))
     kind, size, a, b, c = _FRAME.unpack(header)

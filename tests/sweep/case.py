@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +64,7 @@ from protocol.ndmp.tape import (
     TapeOpenRequest,
 )
 from protocol.scsi import command as scsi
-from protocol.scsi.command import Status
+from protocol.scsi.command import Opcode, Status
 from protocol.scsi.ssc import LongPosition, PositionForm
 from tests.session.driver import HERE
 from tests.sweep import verdict
@@ -70,8 +72,8 @@ from tests.sweep.faults import FaultyTransport, Plan
 from tests.sweep.jobs import SEA, Planned, Source, Work
 from tests.sweep.stand import PATIENCE, Stand
 
-SPARE = 4
-"""Cartridges more than a stream needs by its length."""
+GRACE = 0.1
+"""Seconds in which a mover sees that its peer is gone, if it can."""
 
 
 class Field:
@@ -248,9 +250,7 @@ class Case:
                 self.load(san, TapeOpenMode.RDWR)
             else:
                 assert post.reason == MoverPauseReason.EOW, post
-            state = self.ask(MoverGetStateRequest())
-            assert isinstance(state, MoverGetStateReply)
-            self.ask(MoverSetWindowRequest(state.bytes_moved, next(windows, ALL_ONES)))
+            self.ask(MoverSetWindowRequest(self.mover_bytes(), next(windows, ALL_ONES)))
             self.ask(MoverContinueRequest())
 
         self._run(begin, paused)
@@ -291,9 +291,7 @@ class Case:
                 if stand.released:
                     return
                 if not stand.posts:
-                    if self._ended():
-                        break
-                    continue
+                    break
                 post = stand.posts.popleft()
                 if isinstance(post, NotifyMoverPausedPost) and stand.session.mover_state == MoverState.PAUSED:
                     if stand.session.data_state == DataState.HALTED and not self._backing_up():
@@ -303,9 +301,25 @@ class Case:
                 elif (isinstance(post, NotifyDataReadPost) and not self.work.local
                         and stand.session.mover_state == MoverState.ACTIVE):
                     self.ask(MoverReadRequest(post.offset, post.length))
+                elif isinstance(post, NotifyDataHaltedPost) and not self._backing_up():
+                    self._end_mover()
         except Refused:
             if not stand.released:
                 self.abort()
+
+    def _end_mover(self) -> None:
+        """DATA has halted. A mover that sent nothing yet cannot tell a peer that went from one that reads."""
+        grace = time.monotonic() + GRACE
+        self.stand.until(lambda: (self._ended() or bool(self.stand.posts) or time.monotonic() > grace),
+                         "the mover's end")
+        if self.stand.session.mover_state == MoverState.ACTIVE and not self.stand.posts:
+            assert self.mover_bytes() == 0, "a mover that has moved bytes does not see that its peer is gone"
+            self.ask(MoverCloseRequest())
+
+    def mover_bytes(self) -> int:
+        state = self.ask(MoverGetStateRequest())
+        assert isinstance(state, MoverGetStateReply)
+        return state.bytes_moved
 
     def _backing_up(self) -> bool:
         return self.stand.session._joint.mover.mode == MoverMode.READ
@@ -355,7 +369,11 @@ class Case:
         if self.tape_state is not None:
             if self._error(TapeCloseRequest()) != Error.NO_ERR:
                 assert self._error(TapeCloseRequest()) in (Error.NO_ERR, Error.DEV_NOT_OPEN)
-            assert verdict.holder(self.mounted) is None, "the drive is left reserved"
+            if Opcode.RELEASE_6 not in self.plan.struck:
+                assert verdict.holder(self.mounted) is None, "the drive is left reserved"
+        if Opcode.RELEASE_6 in self.plan.struck:
+            # A drive that refuses to be released is free when the session ends.
+            self.close()
 
     @property
     def mover_halts(self) -> list[MoverHaltReason]:
@@ -378,7 +396,7 @@ class Case:
         self.plan.armed = False
         if self.closed:
             return
-        self.closed = True
+        self.closed = self.stand.released = True
         try:
             self.stand.close()
         finally:
@@ -409,13 +427,14 @@ def reported(seed: int, case: Case) -> Iterator[None]:
     except BaseException as failure:
         fault = case.plan.fault.name if case.plan.fault else "none"
         work = case.work
-        failure.add_note(f"seed {seed}, fault {fault!r} at command {case.plan.at}; {len(work.records)} records "
-                         f"of {work.record} bytes, local={work.local}, strict={work.strict}, capacity="
-                         f"{work.capacity}, windows={work.windows}\n"
-                         f"again: SWEEP_SEED={seed} pytest tests/sweep -k ...\n"
-                         f"told {[str(getattr(one, 'entry', one))[:160] for one in case.stand.told]}\n"
-                         f"halts {case.mover_halts} {case.data_halts}, refused {case.refused}\n"
-                         + "\n".join(case.plan.history[-25:]))
+        failure.add_note("\n".join([
+            f"seed {seed}, fault {fault!r} at command {case.plan.at}; {len(work.records)} records of "
+            f"{work.record} bytes, local={work.local}, strict={work.strict}, capacity={work.capacity}, "
+            f"windows={work.windows}",
+            f"again: SWEEP_SEED={seed} pytest {os.environ.get('PYTEST_CURRENT_TEST', '').split(' ')[0]!r}",
+            f"told {[str(getattr(one, 'entry', one))[:160] for one in case.stand.told]}",
+            f"halts {case.mover_halts} {case.data_halts}, refused {case.refused}",
+            *case.plan.history[-25:]]))
         raise
 
 

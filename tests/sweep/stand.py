@@ -276,7 +276,7 @@ class Stand(Dma):
 
     def close(self) -> None:
         """The end of the session, as ``Shell`` has it."""
-        if not self.released:
+        if not self.session.closed:
             self.tell(events.ConnectionLost())
         self.still()
         assert self.lock.acquire(timeout=PATIENCE), "the mover keeps the tape"
