@@ -37,12 +37,15 @@ LOGIN_WITHIN = 60.0
 
 @implementer(IPushProducer)
 class Control(Protocol):
-    """``make_shell`` gives the connection its shell. ``ended`` is called when it is gone and all is free."""
+    """``make_shell`` gives the connection its shell. ``logged_in`` is called once the peer has logged in,
+    ``ended`` when the connection is gone and all is free.
+    """
 
     def __init__(self, reactor: Any, make_shell: Callable[[Control], Shell],
-                 ended: Callable[[], None]) -> None:
+                 logged_in: Callable[[], None], ended: Callable[[], None]) -> None:
         self._reactor = reactor
         self._make_shell = make_shell
+        self._logged_in = logged_in
         self._ended = ended
         self._unframer = Unframer(STRANGER_RECORD)
         self._waiting: deque[bytes] = deque()
@@ -65,8 +68,12 @@ class Control(Protocol):
         self._shell.start()
 
     def _too_slow(self) -> None:
-        if not self._shell.session.authorized:
-            log.warning("nobody logged in within %d s", LOGIN_WITHIN)
+        self.drop_stranger(f"nobody logged in within {LOGIN_WITHIN:.0f} s")
+
+    def drop_stranger(self, reason: str) -> None:
+        """End the session unless the peer has logged in."""
+        if self.connected and not self._shell.session.authorized:
+            log.warning("%s", reason)
             self.shut_down()
 
     def shut_down(self) -> None:
@@ -95,8 +102,9 @@ class Control(Protocol):
         try:
             while self._waiting and not (session.busy or session.closed or self._congested or self._held):
                 self._shell.receive(self._waiting.popleft())
-                if session.authorized:
+                if session.authorized and self._unframer.max_record != MAX_RECORD:
                     self._unframer.max_record = MAX_RECORD
+                    self._logged_in()
         finally:
             self._turning = False
         broken = self._unframer.broken

@@ -49,6 +49,10 @@ class Verb(IntEnum):
     """[number] end what was forked under that number."""
     EXITED = 4
     """[number, status] of a session, told to the listener."""
+    LOGGED_IN = 5
+    """[number] the peer of a session has logged in; a session's own is 0. Told to the listener."""
+    DROP = 6
+    """[number] end that session unless its peer has logged in. Told to the session, as 0."""
 
 
 _FDS = {Verb.SESSION: 1, Verb.JOB: _MAX_FDS}
@@ -102,6 +106,16 @@ class SessionForks:
     def kill(self, job: int) -> None:
         with suppress(OSError):
             send(self._requests, Verb.KILL, job)
+
+    def logged_in(self) -> None:
+        """The session's peer is no stranger any more."""
+        with suppress(OSError):
+            send(self._requests, Verb.LOGGED_IN, 0)
+
+    def told_to_drop(self) -> bool:
+        """Take what there is to read; False where that is the end of the fork server."""
+        message = receive(self._requests)
+        return message is not None and message[0] is Verb.DROP
 
 
 @dataclass(slots=True)
@@ -174,8 +188,16 @@ class _Server:
                 connection.close()
             elif verb is Verb.KILL:
                 self._end(number, asker)
+            elif verb is Verb.LOGGED_IN:
+                for child in self._children.values():
+                    if child.requests is asker:
+                        send(self._control, Verb.LOGGED_IN, child.number)
+            elif verb is Verb.DROP:
+                for child in self._children.values():
+                    if child.number == number and child.asker is asker and child.requests is not None:
+                        send(child.requests, Verb.DROP, 0)
         except OSError as failure:
-            log.error("cannot fork: %s", failure)
+            log.error("%s: %s", verb.name, failure)
             if verb is Verb.SESSION:
                 with suppress(OSError):
                     send(asker, Verb.EXITED, number, 1)

@@ -79,7 +79,9 @@ class Line:
             shells.append(Shell(control))
             return shells[0]
 
-        self.control = Control(self.clock, make_shell, lambda: self.ended.append(None))
+        self.logins: list[None] = []
+        self.control = Control(self.clock, make_shell, lambda: self.logins.append(None),
+                               lambda: self.ended.append(None))
         self.transport = Transport()
         self.transport.protocol = self.control
         self.control.makeConnection(self.transport)
@@ -153,6 +155,22 @@ def test_nobody_stays_without_logging_in(line: Line) -> None:
     line.clock.advance(2)
     assert isinstance(line.shell.calls[1], Shutdown)
     assert not line.transport.connected
+
+
+def test_a_login_is_told_once(line: Line) -> None:
+    line.control.dataReceived(frame(b"open"))
+    assert line.logins == []
+    line.shell.session.authorized = True
+    for _ in range(3):
+        line.control.dataReceived(frame(b"login"))
+    assert line.logins == [None]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_only_a_stranger_is_dropped(line: Line, known: bool) -> None:
+    line.shell.session.authorized = known
+    line.control.drop_stranger("there is no room")
+    assert line.transport.connected == known
 
 
 def test_who_has_logged_in_may_be_silent(line: Line) -> None:

@@ -48,6 +48,10 @@ def session(connection: socket.socket, requests: socket.socket) -> None:
         elif word.startswith("kill"):
             forks.kill(int(word[4:]))
             connection.sendall(b"killed")
+        elif word == "login":
+            forks.logged_in()
+        elif word == "drop":
+            connection.sendall(str(forks.told_to_drop()).encode())
         elif word == "crash":
             raise RuntimeError("a bug")
 
@@ -119,6 +123,21 @@ def test_the_end_of_a_session_is_told_with_its_status(forks: ForkServer) -> None
     (pid,) = children(forks.pid)
     os.kill(pid, signal.SIGKILL)
     assert exited(forks) == (9, -signal.SIGKILL)
+
+
+def test_a_login_is_told_with_the_number_of_its_session(forks: ForkServer) -> None:
+    opened(forks, 7)
+    second = opened(forks, 8)
+    second.sendall(b"login")
+    forks.control.settimeout(PATIENCE)
+    assert forkserver.receive(forks.control) == (Verb.LOGGED_IN, 8, 0, [])
+
+
+def test_a_session_hears_that_it_is_to_make_room(forks: ForkServer) -> None:
+    first, second = opened(forks, 7), opened(forks, 8)
+    for number in 8, 7, 99:
+        forkserver.send(forks.control, Verb.DROP, number)
+    assert ask(first, "drop") == ask(second, "drop") == "True"
 
 
 def test_a_session_that_is_gone_takes_its_jobs_along_and_no_others(forks: ForkServer) -> None:
