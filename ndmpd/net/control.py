@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ndmpd.net.shell import Shell
+from ndmpd.net.silence import LOOK_EVERY, PATIENCE, silent
 from ndmpd.session.events import Shutdown
 from protocol.errors import WireError
 from protocol.ndmp.record import Unframer, frame
@@ -64,8 +65,19 @@ class Control(Protocol):
         transport.setTcpKeepAlive(True)
         transport.registerProducer(self, True)
         self._login = self._reactor.callLater(LOGIN_WITHIN, self._too_slow)
+        self._look = self._reactor.callLater(LOOK_EVERY, self._look_after_peers)
         self._shell = self._make_shell(self)
         self._shell.start()
+
+    def _look_after_peers(self) -> None:
+        """Let go of peers that lost their power while something was under way to them."""
+        self._look = self._reactor.callLater(LOOK_EVERY, self._look_after_peers)
+        transport: Any = self.transport
+        if silent(transport.getHandle()):
+            log.warning("the peer has not answered for %d s", PATIENCE)
+            transport.abortConnection()
+        else:
+            self._shell.lose(silent)
 
     def _too_slow(self) -> None:
         self.drop_stranger(f"nobody logged in within {LOGIN_WITHIN:.0f} s")
@@ -174,8 +186,9 @@ class Control(Protocol):
         """The transport is gone; ``connectionLost`` follows."""
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        if self._login.active():
-            self._login.cancel()
+        for later in self._login, self._look:
+            if later.active():
+                later.cancel()
         log.info("connection closed")
         self._closing = self._shell.close()
         self._closing.addBoth(self._over)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import socket
 import threading
 import time
 from collections import deque
@@ -154,6 +155,11 @@ class Shell:
 
     def resume(self) -> None:
         self._data.resume()
+
+    def lose(self, gone: Callable[[socket.socket], bool]) -> None:
+        """Break data connections whose peer is ``gone``."""
+        self._data.lose(gone)
+        self._mover.lose(gone)
 
     # Figures.
 

@@ -189,6 +189,13 @@ class DataService:
             self._counters.close()
             self._counters = None
 
+    def lose(self, gone: Callable[[socket.socket], bool]) -> None:
+        """Break the data connection where its peer is ``gone``: a job that waits for it waits no longer."""
+        if self._link is not None and gone(self._link[0]):
+            log.warning("data connection: the peer does not answer any more")
+            with suppress(OSError):
+                self._link[0].shutdown(socket.SHUT_RDWR)
+
     def pause(self) -> None:
         self._paused = True
         if self._job is not None and self._watching is not None:

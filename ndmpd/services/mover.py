@@ -76,6 +76,11 @@ class MoverService:
             self._run.stop()
         return self._run
 
+    def lose(self, gone: Callable[[socket.socket], bool]) -> None:
+        """Break the data connection where its peer is ``gone``: a run that waits for it waits no longer."""
+        if self._run is not None:
+            self._run.lose(gone)
+
     def release(self) -> None:
         """Nobody asks for the figures any more."""
         self.end()

@@ -82,6 +82,13 @@ class MoverRun(ABC):
             with suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)
 
+    def lose(self, gone: Callable[[socket.socket], bool]) -> None:
+        """Break the connection where its peer is ``gone``."""
+        with self._turn, suppress(OSError):
+            if gone(self.connection):
+                log.warning("data connection: the peer does not answer any more")
+                self.connection.shutdown(socket.SHUT_RDWR)
+
     def join(self, timeout: float) -> bool:
         """Wait for the thread; whether it has ended."""
         if self._thread.is_alive():

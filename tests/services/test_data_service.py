@@ -130,6 +130,15 @@ def test_a_job_that_dies_before_it_took_its_order_answers_the_start(rig: Rig) ->
     assert [type(event) for event in rig.told] == [events.DataFailed, events.DataHalted]
 
 
+def test_a_job_does_not_wait_for_a_peer_that_is_gone(rig: Rig) -> None:
+    job = rig.start()
+    rig.service.lose(lambda connection: False)
+    job.connection.send(b"well")
+    rig.service.lose(lambda connection: True)
+    with pytest.raises(BrokenPipeError):
+        job.connection.send(b"broken")
+
+
 def test_the_connection_is_closed_when_the_job_halts_and_the_mover_sees_it(rig: Rig) -> None:
     job = rig.start()
     tell(job.session, events.DataHalted(DataHaltReason.SUCCESSFUL))

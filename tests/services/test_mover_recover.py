@@ -317,6 +317,19 @@ def test_a_peer_that_has_gone_without_reading_is_noticed_when_it_should_read(rig
     assert rig.halted().reason == MoverHaltReason.CONNECT_CLOSED
 
 
+def test_a_mover_does_not_wait_for_a_peer_that_is_gone(rig: Rig) -> None:
+    write(rig, bytes(30 * 512))
+    _, theirs = tcp_pair()
+    rig.mount(rig.cartridges[0])
+    rig.start(theirs, MoverMode.WRITE, 512, local=False)
+    rig.mover.lose(lambda connection: False)
+    time.sleep(MOMENT)
+    assert rig.happenings.empty()
+    rig.mover.lose(lambda connection: connection is theirs)
+    assert rig.halted().reason == MoverHaltReason.CONNECT_CLOSED
+    rig.mover.lose(lambda connection: connection.getsockname() is None)
+
+
 def test_what_is_left_to_read_is_counted_down(rig: Rig) -> None:
     write(rig, bytes(30 * 512))
     ours, theirs = channel.pair()
