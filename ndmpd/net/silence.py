@@ -26,4 +26,4 @@ def silent(connection: socket.socket, patience: float = PATIENCE) -> bool:
         return False
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
     retransmits, probes, quiet = _INFO.unpack(info)
-    return max(retransmits, probes) >= _UNANSWERED and quiet >= patience * 1000
+    return bool(max(retransmits, probes) >= _UNANSWERED and quiet >= patience * 1000)
