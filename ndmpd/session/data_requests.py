@@ -195,7 +195,7 @@ class DataRequests:
         self._post_halted(text)
 
     def lose_connection(self, reason: DataHaltReason) -> None:
-        """The joined mover is gone before there was a job; one that is being started will not say so any more."""
+        """The joined mover is gone before there was a job; one that is being started will not say so."""
         self._out.do(effects.DataAbort())
         request = self._out.open
         if request is not None and request.code in _STARTS:
