@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ndmpd.datapath import length_of
-from ndmpd.pieces import FileExtent, Piece, part
+from ndmpd.pieces import FileExtent, Inline, Piece, part
 from ndmpd.san.commands import VERIFY_16
+from ndmpd.san.copymanager.checks import DESTINATION_AT
 from ndmpd.san.copymanager.ends import End
 from ndmpd.san.copymanager.failure import UNREADABLE, CopyFailure, field_failure
 from ndmpd.san.disk import BLOCK
@@ -27,12 +28,16 @@ _LENGTH_AT = 29
 
 
 class Blocks:
-    """A disk, or the null block device. Raises CopyFailure for an end that is no disk."""
+    """A disk, or the null block device. Raises CopyFailure for an end that is no disk.
+
+    ``at``: the byte of the segment that names it, as source or as destination.
+    """
 
     def __init__(self, end: End, at: int) -> None:
         if end.kind is not DeviceType.DISK:
             raise field_failure(at, Asc.INVALID_COPY_OPERATION)
         self.end = end
+        self._failure = end.destination_failure if at == DESTINATION_AT else end.source_failure
         self._capacity: Capacity | None = None
 
     @property
@@ -44,7 +49,11 @@ class Blocks:
     def capacity(self) -> Capacity:
         if self._capacity is None:
             size = 32
-            found = Capacity.take_16(self.end.ask(scsi.READ_CAPACITY_16.put(allocation=size), size))
+            buffer = bytearray(size)
+            result, _ = self.end.send(scsi.READ_CAPACITY_16.put(allocation=size), into=[Inline(buffer)])
+            if result.status != Status.GOOD:
+                raise self._failure(result)
+            found = Capacity.take_16(buffer)
             stated = self.end.parameters
             if isinstance(stated, BlockDevice) and stated.block_length not in (0, found.block_length):
                 pointer = self.end.pointer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ndmpd.pieces import Inline, Piece
+from ndmpd.pieces import Piece
 from ndmpd.ports import Command, Result, SourceFault
 from ndmpd.san.copymanager.failure import CopyFailure, field_failure
 from ndmpd.san.errors import UnitBusy
@@ -54,7 +54,7 @@ class Units:
 
 
 class End:
-    """One id of a parameter list. ``unit`` is None for a null unit; ``name`` is for comparing ends.
+    """One id of a parameter list. ``unit`` is None for a null unit.
 
     ``pointer``: the descriptor that names it, for the sense data of what goes wrong there.
     """
@@ -97,14 +97,6 @@ class End:
     def destination_failure(self, result: Result) -> CopyFailure:
         return CopyFailure(Asc.THIRD_PARTY_DEVICE_FAILURE, self.pointer,
                            destination=Reported(result.status, result.sense))
-
-    def ask(self, cdb: bytes, size: int) -> bytes:
-        """Parameter data of a command to find out about the unit."""
-        buffer = bytearray(size)
-        result, _ = self.send(cdb, into=[Inline(buffer)])
-        if result.status != Status.GOOD:
-            raise self.source_failure(result)
-        return bytes(buffer[:result.transferred])
 
 
 def sense_of(result: Result) -> Sense | None:

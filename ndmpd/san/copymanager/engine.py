@@ -7,6 +7,7 @@ there into whole records or blocks.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from ndmpd.pieces import Inline, Piece, Zeros
@@ -19,13 +20,13 @@ from ndmpd.san.copymanager.held import Held
 from ndmpd.san.copymanager.profile import Profile
 from ndmpd.san.copymanager.residue import Residue, read_whole
 from ndmpd.san.copymanager.streams import RUN, Stream
+from ndmpd.san.errors import SanError
 from protocol.scsi.asc import Asc
 from protocol.scsi.segments import InlineToStream, Segment
 from protocol.scsi.sense import CopySense
 from protocol.scsi.xcopy import ParameterList
 
-ABORTED = 0x2F02
-"""COMMANDS CLEARED BY DEVICE SERVER."""
+_log = logging.getLogger(__name__)
 
 Feed = Callable[[int], None]
 """Puts at least one byte, and of what is wanted as much as one go may bring, into ``Copy.source``."""
@@ -46,7 +47,7 @@ class Copy:
         self._ends = ends
         self._stopped = stopped
         self._gathering = Gathering(self.accounts, self.confirm, self.check)
-        self._blocks: dict[int, Blocks] = {}
+        self._blocks: dict[tuple[int, int], Blocks] = {}
         self._streams: dict[int, Stream] = {}
         self._unconfirmed: dict[Blocks, tuple[int, int, int]] = {}
 
@@ -65,12 +66,21 @@ class Copy:
                     raise
             self.flush()
         except CopyFailure as failure:
-            segment_number = self.number if failure.segment is None else failure.segment
-            return CopySense(failure.code, segment_number, self.accounts.residue(segment_number),
-                             failure.source, failure.destination, failure.pointer)
-        except CopyStopped:
-            return CopySense(ABORTED, self.number, self.accounts.residue(self.number))
+            self._ended_in(failure.segment)
+            return CopySense(failure.code, self.number, self.accounts.residue(self.number), failure.source,
+                             failure.destination, failure.pointer)
+        except CopyStopped as stopped:
+            self._ended_in(stopped.segment)
+            return CopySense(Asc.COMMANDS_CLEARED_BY_DEVICE_SERVER, self.number,
+                             self.accounts.residue(self.number))
+        except (OSError, SanError) as error:
+            _log.error("segment %d: %s", self.number, error)
+            return CopySense(Asc.COPY_TARGET_NOT_REACHABLE, self.number, self.accounts.residue(self.number))
         return None
+
+    def _ended_in(self, segment: int | None) -> None:
+        if segment is not None:
+            self.number = segment
 
     def check(self) -> None:
         if self._stopped():
@@ -90,9 +100,9 @@ class Copy:
 
     def blocks(self, ident: int, at: int) -> Blocks:
         """The disk that byte ``at`` of the segment names."""
-        if ident not in self._blocks:
-            self._blocks[ident] = Blocks(self.end(ident, at), at)
-        return self._blocks[ident]
+        if (ident, at) not in self._blocks:
+            self._blocks[ident, at] = Blocks(self.end(ident, at), at)
+        return self._blocks[ident, at]
 
     def stream(self, ident: int, at: int) -> Stream:
         """The tape that byte ``at`` of the segment names."""

@@ -25,7 +25,9 @@ class CopyFailure(Exception):
 
 
 class CopyStopped(Exception):
-    """The copy was aborted, or the nexus that sent it is gone."""
+    """The copy was aborted, or the nexus that sent it is gone. ``segment`` as ``CopyFailure`` has it."""
+
+    segment: int | None = None
 
 
 UNREADABLE = Reported(Status.CHECK_CONDITION,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ndmpd.datapath import length_of
 from ndmpd.pieces import Piece
-from ndmpd.san.copymanager.failure import CopyFailure
+from ndmpd.san.copymanager.failure import CopyFailure, CopyStopped
 from ndmpd.san.copymanager.residue import Residue
 from ndmpd.san.copymanager.streams import RUN, Stream
 
@@ -94,9 +94,13 @@ class Gathering:
     def _write(self, stream: Stream, size: int, waiting: Residue, owners: list[tuple[int, int]]) -> None:
         left = deque(owners)
         while left:
-            self._check()
             pieces = waiting.take(sum(records for _, records in left) * size)
-            done, failure = stream.write(pieces, size, length_of(pieces) // size)
+            try:
+                self._check()
+                done, failure = stream.write(pieces, size, length_of(pieces) // size)
+            except (CopyFailure, CopyStopped) as ended:
+                ended.segment = left[0][0]
+                raise
             last = self._share(left, done, size)
             if failure is not None:
                 # A record that is on tape and ended with EOM is the one at fault; else the next.

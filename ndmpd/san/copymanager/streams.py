@@ -158,7 +158,7 @@ class Stream:
 
     def _without(self, faults: list[SourceFault], length: int,
                  record: int) -> tuple[int, CopyFailure | None]:
-        """Take back the records that have zeros for what could not be read."""
+        """Go back before the records that have zeros for what could not be read."""
         first = min((fault.skipped for fault in faults), default=length)
         if first >= length:
             return length, None
