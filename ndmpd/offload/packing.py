@@ -321,7 +321,7 @@ class Packer(ABC):
 
     def batch_room(self, wanted: int, step: int) -> int:
         """How much of ``wanted`` bytes the batch still takes, in steps; an empty one takes a step always."""
-        room = (self._most_records - self._records) * self.record_size // step * step
+        room = max(0, self._most_records - self._records) * self.record_size // step * step
         return min(wanted, room if room or self._records else step)
 
     # Steps, ready to go.

@@ -74,6 +74,10 @@ def designator(name: str) -> Designator:
     return Designator(DesignatorType.NAA, name.encode().ljust(8, b"\x60"))
 
 
+DISK_SIZE = 2 * MIB
+PRISTINE = {name: random.Random(name).randbytes(DISK_SIZE) for name in ("a", "b", "far")}
+
+
 @dataclass
 class Rig:
     """``a`` has blocks of 512 bytes, ``b`` of 4096; ``far`` is a disk that no copy manager reaches."""
@@ -84,9 +88,8 @@ class Rig:
     files: dict[int, bytearray] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, size: int = 4 * MIB, seed: int = 1) -> Rig:
-        chance = random.Random(seed)
-        return cls({name: Disk(bytearray(chance.randbytes(size)), block)
+    def make(cls) -> Rig:
+        return cls({name: Disk(bytearray(PRISTINE[name]), block)
                     for name, block in (("a", 512), ("b", 4096), ("far", 512))})
 
     @property
@@ -115,6 +118,8 @@ class Rig:
 
     def put(self, piece: Piece, data: bytes) -> None:
         """The head's way to a destination."""
+        if not data:
+            return
         match piece:
             case Inline(buffer):
                 assert isinstance(buffer, bytearray | memoryview)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from ndmpd.pieces import FileExtent, Inline, LunExtent, Piece, Zeros, split
-from tests.offload.rig import FILE, MIB
+from tests.offload.rig import DISK_SIZE, FILE, MIB
 
 RECORD_SIZES = (512, 1000, 1024, 10240, 33333, 64512, 65536, 102400, 262144, MIB)
-DISK_SIZE = 4 * MIB
-MOST = 3 * MIB
+MOST = 2 * MIB
 
 
 @st.composite

@@ -12,7 +12,7 @@ from ndmpd.pieces import Inline
 from tests.offload import streams
 from tests.offload.rig import PROFILES, Rig, carry_out
 
-EXAMPLES = settings(max_examples=40, deadline=None,
+EXAMPLES = settings(max_examples=25, deadline=None,
                     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
