@@ -296,8 +296,12 @@ class TarBackup:
         file, before, path = self._watched.popleft()
         if file.fd < 0:
             return
-        after = os.fstat(file.fd)
-        if (after.st_mtime_ns, after.st_ctime_ns) != (before.st_mtime_ns, before.st_ctime_ns):
+        try:
+            after = os.fstat(file.fd)
+            changed = (after.st_mtime_ns, after.st_ctime_ns) != (before.st_mtime_ns, before.st_ctime_ns)
+        except OSError:  # nobody can say that it did not
+            changed = True
+        if changed:
             self._tally.change(path)
 
 

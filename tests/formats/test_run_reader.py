@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 import signal
 from pathlib import Path
 
 import pytest
 
-from ndmpd.formats import run_reader
+from ndmpd.formats import run_reader, small_files
 from ndmpd.formats.history import BATCH_BYTES
 from ndmpd.formats.small_files import RUN
 from ndmpd.formats.tar import Tar
+from protocol.ndmp.codes import LogType
 from tests.formats.recorder import Folders, RecordingReporter, make_job, stream_of
 
 
@@ -31,8 +34,8 @@ def source(tmp_path: Path) -> Path:
         sparse.write(b"end")
     os.mkfifo(root / "0500fifo")
     (root / ("0600" + "n" * 200)).write_bytes(b"long name")
-    for folder in (root, root / "few"):  # an access time that listing them does not move
-        os.utime(folder, (4_000_000_000, 1_700_000_000))
+    for path in (root, root / "few", root / "0200link"):  # access times that reading them does not move
+        os.utime(path, (4_000_000_000, 1_700_000_000), follow_symlinks=False)
     return root
 
 
@@ -156,3 +159,34 @@ def test_one_core_and_small_folders_need_no_helper(
     alone(monkeypatch, source, "f")
     back_up(source / "few", "f")
     assert helpers == []
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [("open", errno.EMFILE), ("fstat", errno.EIO), ("listxattr", errno.ENOMEM), ("read", errno.EIO)],
+)
+def test_every_file_is_in_the_history_or_named_as_lost(
+    source: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    """Whatever the system refuses under load, for a moment or longer, no file is missing unsaid."""
+    monkeypatch.setattr(run_reader.os, "sched_getaffinity", lambda _: {0})
+    complete = {file.name[0].name for file in back_up(source, "f")[1].files()}
+    real, turn = getattr(os, call), random.Random(code)
+
+    def refused(*args: object, **options: object) -> object:
+        if turn.random() < 0.3 and _is_for_a_file(args[0]):
+            raise OSError(code, os.strerror(code))
+        return real(*args, **options)
+
+    def _is_for_a_file(what: object) -> bool:
+        return (isinstance(what, bytes) and what != b"few") or (
+            isinstance(what, int) and "/source/0" in os.readlink(f"/proc/self/fd/{what}"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(small_files.os, call, refused)
+        report = back_up(source, "f")[1]
+    posted = {file.name[0].name for file in report.files()}
+    named = {text.partition(":")[0] for text in report.troubles}
+    assert len(report.files()) == len(posted) and posted <= complete
+    assert complete - posted <= named
+    assert named and len(report.texts(LogType.ERROR)) == int(report.variables["FILES_FAILED"])
