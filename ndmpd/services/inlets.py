@@ -11,8 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from ndmpd.datapath import CHUNK, length_of, put_bytes
+from ndmpd.datapath import length_of, put_bytes
 from ndmpd.errors import StreamError
+from ndmpd.filecopy import CHUNK
 from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, part
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 Tell = Callable[[MoverPaused | MoverHalted, "MoverRun"], None]
 
-BATCH = 8 << 20
+BATCH = 32 << 20
 """Bytes of records that one tape command carries: its cost vanishes, and an abort does not wait long."""
 _LOOK = 0.1
 """Seconds after which a waiting run looks whether its peer is still there."""
