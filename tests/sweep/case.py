@@ -150,6 +150,8 @@ class Case:
         self.thief: Nexus | None = None
         """Another host that has taken the drive away."""
         self.closed = False
+        self.unflushed = False
+        """What was written may have been in the drive's buffer yet when the mover halted."""
 
     # The drive.
 
@@ -343,6 +345,7 @@ class Case:
     def settle(self) -> None:
         """The job is over: ask for all states, then give up the drive. Nothing goes wrong from here on."""
         self.plan.armed = False
+        self.unflushed = self.plan.unflushed
         stand = self.stand
         if stand.released:
             self.close()

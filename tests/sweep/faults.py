@@ -89,7 +89,7 @@ FAULTS = (
     Fault("reset, the tape rewound", key=K.UNIT_ATTENTION, code=Asc.BUS_RESET, outcome=E, act="rewound"),
     Fault("mode parameters changed", key=K.UNIT_ATTENTION, code=Asc.MODE_PARAMETERS_CHANGED, outcome=ON),
     Fault("mode parameters really changed", key=K.UNIT_ATTENTION, code=Asc.MODE_PARAMETERS_CHANGED,
-          outcome=E, act="block length"),
+          strikes=TRANSFERS, outcome=E, act="block length"),
     Fault("commands cleared", key=K.UNIT_ATTENTION, code=Asc.COMMANDS_CLEARED, outcome=ON),
     Fault("medium may have changed", key=K.UNIT_ATTENTION, code=Asc.MEDIUM_MAY_HAVE_CHANGED, outcome=E),
     Fault("illegal request", key=K.ILLEGAL_REQUEST, code=Asc.INVALID_FIELD_IN_CDB, outcome=E),
@@ -134,6 +134,8 @@ class Plan:
         self.struck: list[int] = []
         """Operation codes of the commands that were struck."""
         self.history: list[str] = []
+        self.unflushed = False
+        """Records were written, and no WRITE FILEMARKS since has had them all on the medium."""
 
     def due(self, opcode: int) -> bool:
         if not self.armed:
@@ -163,6 +165,8 @@ class FaultyTransport:
             result = self._strike(command)
         else:
             result = self.inner.execute(command)
+        if opcode in WRITES:
+            plan.unflushed = opcode == Opcode.WRITE_6
         if plan.armed:
             plan.history.append(f"{Opcode(opcode).name} {command.cdb[1:5].hex()} -> {result.status:x} "
                                 f"{result.sense[:8].hex()}")

@@ -39,6 +39,8 @@ def judge(case: Case, *, doubt: bool = False, cut: bool = False) -> None:
     else:
         assert state.bytes_moved == there, f"counted {state.bytes_moved} bytes, on tape {there}"
     assert state.record_num == -(-state.bytes_moved // work.record)
+    if case.mover_halts == [MoverHaltReason.CONNECT_CLOSED]:
+        assert not case.unflushed, "the mover closed before everything was on the medium"
     if case.succeeded and case.data_halts:
         assert len(records) == len(work.records), "success, and the stream is not whole"
         assert state.bytes_moved == len(work.stream)

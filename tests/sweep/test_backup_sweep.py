@@ -25,7 +25,7 @@ CLOSED, LOST = MoverHaltReason.CONNECT_CLOSED, MoverHaltReason.CONNECT_ERROR
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_drive_that_fails_at_any_command(field: Field, fault: Fault,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in seeds(40):
+    for seed in seeds(32):
         rng = rng_of(seed, fault.name)
         work = draw(rng)
         monkeypatch.setattr(mover_backup, "BATCH", work.batch)
@@ -124,7 +124,7 @@ DEEDS: dict[str, tuple[Callable[[Case], None], list[list[MoverHaltReason]], list
 @pytest.mark.parametrize("deed", DEEDS)
 def test_a_dma_that_ends_it_at_any_command(field: Field, deed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     act, mover_halts, data_halts = DEEDS[deed]
-    for seed in seeds(100):
+    for seed in seeds(75):
         rng = rng_of(seed, deed)
         work = draw(rng)
         monkeypatch.setattr(mover_backup, "BATCH", work.batch)

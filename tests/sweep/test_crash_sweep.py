@@ -88,7 +88,7 @@ def die(field: Field, work: Work, fatal: int, half: float, counted: mmap.mmap) -
 @pytest.mark.parametrize("half", [0.0, 0.5, 0.99], ids=["nothing of it", "half of it", "nearly all of it"])
 def test_a_process_that_is_killed_at_any_change_of_a_file(field: Field, half: float,
                                                           monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in seeds(50):
+    for seed in seeds(40):
         rng = rng_of(seed, f"crash {half}")
         work = draw(rng, most_records=12)
         monkeypatch.setattr(mover_backup, "BATCH", work.batch)

@@ -147,7 +147,7 @@ def judge_recover(case: Case, targets: Targets, before: list[list[bytes | None]]
 @pytest.mark.parametrize("fault", READING, ids=lambda fault: fault.name)
 def test_a_drive_that_fails_at_any_command(field: Field, fault: Fault,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in seeds(30):
+    for seed in seeds(20):
         rng = rng_of(seed, f"recover {fault.name}")
         work, spans = prepare(field, rng, monkeypatch)
         before = [verdict.objects(san, work.record) for san, _, _ in spans]
@@ -187,7 +187,7 @@ def failed(case: Case) -> None:
 
 def test_a_destination_that_cannot_be_written_fails_its_range_alone_or_the_job(
         field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in seeds(150):
+    for seed in seeds(120):
         rng = rng_of(seed, "destination")
         work, spans = prepare(field, rng, monkeypatch)
         before = [verdict.objects(san, work.record) for san, _, _ in spans]
@@ -217,7 +217,7 @@ def test_a_destination_that_cannot_be_written_fails_its_range_alone_or_the_job(
 
 
 def test_a_data_process_that_dies_before_any_range(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in seeds(100):
+    for seed in seeds(80):
         rng = rng_of(seed, "recover killed")
         work, spans = prepare(field, rng, monkeypatch)
         before = [verdict.objects(san, work.record) for san, _, _ in spans]
@@ -242,7 +242,7 @@ def test_a_data_process_that_dies_before_any_range(field: Field, monkeypatch: py
 @pytest.mark.parametrize("deed", DEEDS)
 def test_a_dma_that_ends_it_at_any_command(field: Field, deed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     act, mover_halts, _ = DEEDS[deed]
-    for seed in seeds(60):
+    for seed in seeds(40):
         rng = rng_of(seed, f"recover {deed}")
         work, spans = prepare(field, rng, monkeypatch)
         before = [verdict.objects(san, work.record) for san, _, _ in spans]
