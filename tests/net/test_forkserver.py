@@ -126,11 +126,11 @@ def test_the_end_of_a_session_is_told_with_its_status(forks: ForkServer) -> None
 
 
 def test_a_login_is_told_with_the_number_of_its_session(forks: ForkServer) -> None:
-    opened(forks, 7)
-    second = opened(forks, 8)
+    first, second = opened(forks, 7), opened(forks, 8)
     second.sendall(b"login")
     forks.control.settimeout(PATIENCE)
     assert forkserver.receive(forks.control) == (Verb.LOGGED_IN, 8, 0, [])
+    first.close()
 
 
 def test_a_session_hears_that_it_is_to_make_room(forks: ForkServer) -> None:
