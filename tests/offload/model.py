@@ -13,7 +13,7 @@ from protocol.scsi.asc import Asc
 from protocol.scsi.copyresults import OperatingParameters
 from protocol.scsi.cscd import BlockDevice, Identification, StreamDevice
 from protocol.scsi.segments import Segment, SegmentType
-from protocol.scsi.sense import CopySense, ParameterError, Sense, SenseKey, illegal
+from protocol.scsi.sense import CopySense, ParameterError, Reported, Sense, SenseKey, illegal
 from protocol.scsi.xcopy import HEADER_LENGTH, ParameterList, take_header
 
 T = SegmentType
@@ -68,7 +68,8 @@ class CopyManager:
     """``cat``: takes the bit. ``secretly_lacks``: types that it lists and does not take."""
 
     def __init__(self, limits: OperatingParameters, units: dict[bytes, Disk | Tape], *, cat: bool = True,
-                 secretly_lacks: frozenset[int] = frozenset(), strict: OperatingParameters | None = None) -> None:
+                 secretly_lacks: frozenset[int] = frozenset(),
+                 strict: OperatingParameters | None = None) -> None:
         self.limits = strict or limits
         self.units = units
         self.cat = cat
@@ -87,7 +88,8 @@ class CopyManager:
         self.list = self._judged(data)
         self.source.clear()
         self.destination.clear()
-        for self.number, segment in enumerate(self.list.segments):
+        for number, segment in enumerate(self.list.segments):
+            self.number = number
             self.written = self.processed = 0
             self._check(segment)
             self._do(segment)
@@ -119,10 +121,10 @@ class CopyManager:
         return found
 
     def _fail(self, code: int, *, destination: Sense | None = None) -> CopyFailed:
-        from protocol.scsi.sense import Reported
         report = None if destination is None else Reported(2, destination.put())
         residue = self._planned() - self.written if self.written else None
-        return CopyFailed(CopySense(code, self.number, residue, destination_sense=report).sense(), f"{code:04X}")
+        reason = CopySense(code, self.number, residue, destination_sense=report)
+        return CopyFailed(reason.sense(), f"{code:04X}")
 
     def _planned(self) -> int:
         """Bytes that this segment was to write to tape."""

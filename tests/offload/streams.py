@@ -1,4 +1,4 @@
-"""Streams for property tests: pieces of every kind, with record sizes that people use and that they do not."""
+"""Streams for property tests: pieces of every kind, and record sizes both usual and odd."""
 
 from __future__ import annotations
 

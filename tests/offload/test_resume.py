@@ -35,7 +35,8 @@ def failed(segment: int | None, residue: int | None = None, destination: Sense |
     def reported(sense: Sense | None) -> Reported | None:
         return None if sense is None else Reported(CHECK, sense.put())
 
-    sense = CopySense(Asc.THIRD_PARTY_DEVICE_FAILURE, segment, residue, reported(source), reported(destination))
+    sense = CopySense(Asc.THIRD_PARTY_DEVICE_FAILURE, segment, residue, reported(source),
+                      reported(destination))
     return Outcome(CHECK, Sense.take(sense.put(wide=wide)))
 
 
@@ -89,7 +90,7 @@ def test_whatever_is_claimed_no_number_comes_out_but_what_the_position_shows() -
     seen = {"agreed": 0, "resolved": 0, "in doubt": 0}
     for shape in SHAPES:
         one = command(shape)
-        residues = [None, *range(0, 6), 100, *(SIZE * count for count in range(1, 7)), 1 << 31]
+        residues = [None, *range(6), 100, *(SIZE * count for count in range(1, 7)), 1 << 31]
         forwarded = [None, NEAR_END, OVERFLOW, BROKEN]
         for segment, residue, sense, wide, moved in product(
                 [None, *range(len(shape) + 2)], residues, forwarded, (False, True),
@@ -195,7 +196,8 @@ def test_a_refused_command_has_written_nothing() -> None:
 def test_a_restore_takes_only_segments_before_the_failed_one() -> None:
     for shape in SHAPES:
         one = command(shape, Direction.RESTORE)
-        for segment, moved, residue in product(range(len(shape) + 1), range(-1, one.records + 2), (None, 512)):
+        for segment, moved, residue in product(range(len(shape) + 1), range(-1, one.records + 2),
+                                               (None, 512)):
             found = progress(one, BEFORE, BEFORE + moved, failed(segment, residue, BROKEN))
             assert 0 <= found.records <= max(moved, 0)
             if segment < len(shape):
@@ -204,7 +206,8 @@ def test_a_restore_takes_only_segments_before_the_failed_one() -> None:
                 assert found.records == 0
             # Real progress is taken: all that was needed for the segments before has been read.
             if segment < len(shape) and one.span(segment)[0] <= moved <= one.span(segment)[1]:
-                assert found == Progress(one.span(segment)[0], True, f"the segments before {segment} are done")
+                reason = f"the segments before {segment} are done"
+                assert found == Progress(one.span(segment)[0], True, reason)
 
 
 def test_a_restore_with_nothing_known_begins_again() -> None:
