@@ -33,9 +33,12 @@ class Profile:
     secretly_lacks: frozenset[int] = frozenset()
 
     @property
+    def honest(self) -> bool:
+        return self.truth is None and not self.secretly_lacks
+
+    @property
     def abilities(self) -> Abilities:
-        honest = self.truth is None and not self.secretly_lacks
-        return replace(Abilities.of(self.limits), cat=self.cat if honest else True)
+        return replace(Abilities.of(self.limits), cat=self.cat if self.honest else True)
 
 
 def without(*types: int) -> tuple[int, ...]:
@@ -171,6 +174,7 @@ def carry_out(rig: Rig, profile: Profile, pieces: Sequence[Piece], record_size: 
             try:
                 manager.execute(step.parameter_list(7).put())
             except CopyFailed as failure:
+                assert not profile.honest, "a plan outside the limits it was made for"
                 assert abilities is not None
                 abilities = abilities.learn(failure.sense, step)
                 # Whole records that were written before the refusal stay; a restore begins the command again.
