@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ndmpd.datapath import length_of
-from ndmpd.pieces import FileExtent, Inline, Piece, part
+from ndmpd.pieces import FileExtent, Inline, Piece
 from ndmpd.san.commands import VERIFY_16
 from ndmpd.san.copymanager.checks import DESTINATION_AT
 from ndmpd.san.copymanager.ends import End
@@ -39,6 +39,7 @@ class Blocks:
         self.end = end
         self._failure = end.destination_failure if at == DESTINATION_AT else end.source_failure
         self._capacity: Capacity | None = None
+        self._whole: FileExtent | None = None
 
     @property
     def length(self) -> int:
@@ -71,15 +72,17 @@ class Blocks:
         if lba + blocks > self.capacity.blocks:
             raise CopyFailure(Asc.COPY_TARGET_NOT_REACHABLE, self.end.pointer)
 
-    def extent(self, lba: int, blocks: int) -> FileExtent:
-        """The blocks, which lie on the disk, as bytes of its file."""
-        found = self.end.unit.backing(lba, blocks) if self.end.unit else None
-        if found is None:
-            raise CopyFailure(Asc.COPY_TARGET_NOT_REACHABLE, self.end.pointer)
-        return found
+    def extent(self, lba: int, offset: int, count: int) -> FileExtent:
+        """``count`` bytes from ``offset`` in block ``lba`` on, which the disk has, as bytes of its file."""
+        if self._whole is None:
+            self._whole = self.end.unit.backing(0, self.capacity.blocks) if self.end.unit else None
+            if self._whole is None:
+                raise CopyFailure(Asc.COPY_TARGET_NOT_REACHABLE, self.end.pointer)
+        whole = self._whole
+        return FileExtent(whole.file, whole.offset + lba * self.length + offset, count, whole.strict)
 
-    def span(self, lba: int, offset: int, count: int) -> int:
-        """Blocks that ``count`` bytes from ``offset`` in block ``lba`` lie in; none for no bytes."""
+    def span(self, offset: int, count: int) -> int:
+        """Blocks that ``count`` bytes from ``offset`` in a block lie in; none for no bytes."""
         return -(-(offset + count) // self.length) if count else 0
 
     def confirm(self, lba: int, blocks: int) -> None:
@@ -101,9 +104,8 @@ class Blocks:
         """``pieces`` for ``offset`` in block ``lba`` on, with what the disk has around them."""
         size = length_of(pieces)
         after = -(offset + size) % self.length
-        whole: list[Piece] = [part(self.extent(lba, 1), 0, offset)] if offset else []
+        whole: list[Piece] = [self.extent(lba, 0, offset)] if offset else []
         whole += pieces
         if after:
-            last = lba + (offset + size) // self.length
-            whole.append(part(self.extent(last, 1), self.length - after, after))
+            whole.append(self.extent(lba, offset + size, after))
         return whole

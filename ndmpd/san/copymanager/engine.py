@@ -89,8 +89,11 @@ class Copy:
     def _check_granularity(self, segment: Segment) -> None:
         limits = self._profile.limits
         inline = isinstance(segment, InlineToStream)
+        granularity = limits.inline_granularity if inline else limits.data_granularity
+        if granularity == 1:
+            return
         size, at = amount(segment, self.list)
-        if size % (limits.inline_granularity if inline else limits.data_granularity):
+        if size % granularity:
             raise field_failure(at, Asc.COPY_GRANULARITY)
 
     # The ends.
@@ -112,11 +115,12 @@ class Copy:
 
     # What sources are made of.
 
-    def from_blocks(self, disk: Blocks, lba: int, blocks: int) -> Piece:
-        """Blocks that a record or block written later has a part of."""
+    def from_blocks(self, disk: Blocks, lba: int, offset: int, count: int) -> Piece:
+        """Bytes of a disk, which lie on it, for what is written later."""
+        blocks = disk.span(offset, count)
         start, end, segment = self._unconfirmed.get(disk, (lba, lba, self.number))
         self._unconfirmed[disk] = min(start, lba), max(end, lba + blocks), segment
-        return disk.extent(lba, blocks)
+        return disk.extent(lba, offset, count)
 
     def confirm(self) -> None:
         """Make sure that the nexus may read what ``from_blocks`` gave."""
@@ -187,7 +191,7 @@ class Copy:
 
         ``extra``: bytes that the segment is to write besides, as padding.
         """
-        disk.check(lba, disk.span(lba, offset, count))
+        disk.check(lba, disk.span(offset, count))
         self.accounts.open(self.number, count + extra, disk.length)
         start, left = offset, count
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ndmpd.pieces import Inline, Zeros, part
+from ndmpd.pieces import Inline, Zeros
 from ndmpd.san.copymanager.blocks import Blocks
 from ndmpd.san.copymanager.checks import DESTINATION_AT, SOURCE_AT
 from ndmpd.san.copymanager.engine import Copy, Feed
@@ -50,7 +50,7 @@ def _whole_blocks(copy: Copy, disk: Blocks, lba: int, length: int) -> Feed:
     def feed(wanted: int) -> None:
         nonlocal at
         blocks = -(-min(wanted, RUN) // disk.length)
-        copy.source.put([copy.from_blocks(disk, at, blocks)])
+        copy.source.put([copy.from_blocks(disk, at, 0, blocks * disk.length)])
         at += blocks
 
     return feed
@@ -69,14 +69,22 @@ def _records(copy: Copy, stream: Stream, size: int, *, to: Stream | None = None)
     return feed
 
 
-def _put_bytes(copy: Copy, disk: Blocks, lba: int, offset: int, count: int, at: int) -> None:
-    """Make bytes of a disk source data; byte ``at`` of the segment is their offset in the first block."""
+def _put_bytes(copy: Copy, disk: Blocks, lba: int, offset: int, count: int, at: int) -> int:
+    """Make bytes of a disk source data; byte ``at`` of the segment is their offset in the first block.
+
+    Returns how many are to be processed: none where they could become destination data at once.
+    """
     if offset >= disk.length:
         raise field_failure(at)
-    blocks = disk.span(lba, offset, count)
-    disk.check(lba, blocks)
-    if blocks:
-        copy.source.put([part(copy.from_blocks(disk, lba, blocks), offset, count)])
+    disk.check(lba, disk.span(offset, count))
+    if not count:
+        return 0
+    piece = copy.from_blocks(disk, lba, offset, count)
+    if not copy.source.length:
+        copy.destination.put([piece])
+        return 0
+    copy.source.put([piece])
+    return count
 
 
 def block_to_stream(copy: Copy, segment: BlockToStream) -> None:
@@ -92,8 +100,8 @@ def block_offset_to_stream(copy: Copy, segment: BlockOffsetToStream) -> None:
     disk = copy.blocks(segment.source, SOURCE_AT)
     stream = copy.stream(segment.destination, DESTINATION_AT)
     size = stream.transfer(segment.transfer_length, 9)
-    _put_bytes(copy, disk, segment.lba, segment.byte_offset, segment.byte_count, 26)
-    copy.to_stream(segment, stream, size, segment.byte_count, _nothing, source_pad=disk.end.pad)
+    length = _put_bytes(copy, disk, segment.lba, segment.byte_offset, segment.byte_count, 26)
+    copy.to_stream(segment, stream, size, length, _nothing, source_pad=disk.end.pad)
 
 
 def stream_to_stream(copy: Copy, segment: StreamToStream) -> None:
@@ -180,9 +188,9 @@ def block_offset_to_block_offset(copy: Copy, segment: BlockOffsetToBlockOffset) 
     copy.settle()
     if segment.destination_offset >= disk.length:
         raise field_failure(30)
-    _put_bytes(copy, source, segment.source_lba, segment.source_offset, segment.byte_count, 28)
-    copy.to_blocks(disk, segment.destination_lba, segment.destination_offset, segment.byte_count,
-                   segment.byte_count, _nothing)
+    length = _put_bytes(copy, source, segment.source_lba, segment.source_offset, segment.byte_count, 28)
+    copy.to_blocks(disk, segment.destination_lba, segment.destination_offset, segment.byte_count, length,
+                   _nothing)
     copy.finish(cat=segment.cat, source_pad=source.end.pad, pad=disk.end.pad, fill=None)
 
 

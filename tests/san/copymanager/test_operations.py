@@ -1,4 +1,4 @@
-"""List identifiers and what is kept under them, aborts, concurrency, lost nexuses. SPC-4 5.17.4, 6.20-6.25."""
+"""List identifiers and what is kept under them, aborts, concurrency, lost nexuses. SPC-4 5.17.4, 6.20-25."""
 
 from __future__ import annotations
 
