@@ -68,8 +68,8 @@ class _Restore(Packer):
         return self.draft(DATA, self._discard_end(), length, length) == length
 
     def _discard_end(self) -> int:
-        """Discards behind one another always continue one another."""
-        return self.drafts[-1].end if self.drafts and self.drafts[-1].place == DATA else 0
+        """Where the last draft ends: bytes to throw away have no place, so that they continue any others."""
+        return self.drafts[-1].end if self.drafts else 0
 
     def length_of(self, place: int) -> int:
         return _DISCARD_LENGTH if place == DATA else super().length_of(place)
