@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import pytest
 
 from ndmpd.pieces import Inline
-from ndmpd.ports import Command
+from ndmpd.ports import Command, Result
 from ndmpd.san import San
+from ndmpd.san.copymanager import ends as ends_module
 from ndmpd.san.nexus import Nexus
+from ndmpd.san.registry import open_unit
+from ndmpd.san.tape import TapeDrive
 from protocol.scsi import command as scsi
 from protocol.scsi.command import Status
 from protocol.scsi.copyresults import CopyState, CopyStatus
@@ -31,6 +34,7 @@ from protocol.scsi.segments import (
     TapeImage,
     Verify,
 )
+from protocol.scsi.sense import Sense, SenseKey
 from protocol.scsi.spc import Designator, DesignatorType
 from protocol.scsi.xcopy import EXTENDED_COPY, ListIdUsage, ParameterList
 from tests.san.conftest import Host, TapeHost
@@ -219,3 +223,40 @@ def test_a_reserved_unit_takes_no_copies_of_others(san: San, host: CopyHost) -> 
         assert owner.copy(ends(san), [Verify(DISK1)]).good
         mine.transport.close()
         owner.transport.close()
+
+
+def test_a_drive_that_gives_less_than_it_says_is_an_underrun(
+        san: San, host: CopyHost, tape: TapeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    tape.write(bytes(RECORD))
+    tape.rewind()
+    execute = TapeDrive.execute
+
+    def short(drive: TapeDrive, nexus: str, command: Command) -> Result:
+        found = execute(drive, nexus, command)
+        return Result(found.status, found.sense, found.transferred - 1) if command.cdb[0] == 8 else found
+
+    monkeypatch.setattr(TapeDrive, "execute", short)
+    found = exact(host, ParameterList(1, ListIdUsage.HOLD, tuple(ends(san)),
+                                      (Verify(DISK), StreamToBlock(TAPE, DISK1, RECORD, 8, 0))))
+    assert found == fixed(0x0D04, 1, specific="800030")
+
+
+def test_a_unit_that_stays_locked_fails_the_copy(
+        san: San, host: CopyHost, tape: TapeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ends_module, "_PATIENCE", 0.1)
+    locked = open_unit(san, "disk1")
+    with locked.exclusive(1.0):
+        found = exact(host, ParameterList(1, ListIdUsage.HOLD, tuple(ends(san)),
+                                          (BlockToStream(DISK, TAPE, 512, 1, 0), Verify(DISK1))))
+    locked.close()
+    assert found == fixed(0x0D01, 1, specific="800050")
+    assert tape.position() == (1, 0)
+
+
+def test_a_unit_alone_carries_out_no_copy(san: San) -> None:
+    unit = open_unit(san, "disk0")
+    with Nexus(san.path) as nexus:
+        for _ in range(2):
+            result = unit.execute(nexus.id, Command(EXTENDED_COPY.put()))
+    unit.close()
+    assert Sense.take(result.sense).key is SenseKey.NOT_READY

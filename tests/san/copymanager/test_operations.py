@@ -14,11 +14,12 @@ from ndmpd.san.copymanager import operations as operations_module
 from ndmpd.san.copymanager.server import CopyManagerServer
 from ndmpd.san.copymanager.streams import Stream
 from ndmpd.san.nexus import Nexus
+from protocol.scsi import command as scsi
 from protocol.scsi.asc import Asc
 from protocol.scsi.command import Status
 from protocol.scsi.copyresults import CopyState, CopyStatus, FailedSegment, HeldData
 from protocol.scsi.segments import BlockToBlock, BlockToStream, Filemarks, Segment, StreamDiscard, Verify
-from protocol.scsi.sense import CopySense, SenseKey
+from protocol.scsi.sense import CopySense, Reported, SenseKey
 from protocol.scsi.xcopy import ListIdUsage
 from tests.san.conftest import Outcome, TapeHost, refused
 from tests.san.copymanager.conftest import RECORD, CopyHost, cscd, disk_content, fill_disk, noise
@@ -298,3 +299,31 @@ def test_a_copy_keeps_its_hands_off_the_block_length_of_the_drive(
                      [BlockToStream(0, 1, RECORD, 80, 0), Filemarks(1, 1)]).good
     assert tape.write_fixed(bytes(1024), 2).good
     assert tape.position() == (13, 1)
+
+
+def test_a_tape_taken_by_another_host_ends_the_copy_at_its_next_command(
+        san: San, host: CopyHost, tape: TapeHost, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writers on one tape are impossible: what was written before is the residue's to tell."""
+    assert tape.send(scsi.RESERVE_6.put()).good
+    with Nexus(san.path) as other, copying(host, san) as running:
+        assert gate.waiting.acquire(timeout=TIMEOUT)
+        thief = TapeHost(san, "tape0", other)
+        assert thief.write(b"no").status == Status.RESERVATION_CONFLICT
+        write, done = Stream.write, threading.Event()
+
+        def stolen(stream: Stream, pieces: list[object], size: int, most: int) -> object:
+            if not done.is_set():
+                done.set()
+                assert tape.send(scsi.RELEASE_6.put()).good
+                assert thief.send(scsi.RESERVE_6.put()).good
+            return write(stream, pieces, size, most)  # type: ignore[arg-type]
+
+        # The record on its way still goes; the next meets the new owner.
+        monkeypatch.setattr(Stream, "write", stolen)
+        gate.open.set()
+    assert running.outcome is not None and running.outcome.sense is not None
+    found = CopySense.of(running.outcome.sense)
+    assert (found.code, found.segment, found.residue) == (Asc.THIRD_PARTY_DEVICE_FAILURE, 1, None)
+    assert found.destination_sense == Reported(Status.RESERVATION_CONFLICT)
+    assert thief.position() == (1, 0)
+    thief.transport.close()

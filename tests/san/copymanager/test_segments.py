@@ -15,6 +15,7 @@ from protocol.scsi.segments import (
     Filemarks,
     InlineToStream,
     Locate,
+    Segment,
     Space,
     StreamDiscard,
     StreamToBlock,
@@ -169,3 +170,29 @@ def test_an_image_of_a_tape_has_its_records_and_marks(
 def test_units_are_verified(san: San, host: CopyHost, tape: TapeHost) -> None:
     outcome = host.copy([cscd(san, "disk0"), cscd(san, "tape0")], [Verify(0, tur=True), Verify(1)])
     assert outcome.good, outcome
+
+
+HELD = [
+    (BlockToStream(0, 1, RECORD, 8, 5, held=True), 0x0B),
+    (StreamToBlock(2, 3, RECORD, 8, 0, held=True), 0x0C),
+    (BlockToBlock(0, 3, 8, 5, 0, held=True), 0x0D),
+    (StreamToStream(2, 1, RECORD, RECORD, RECORD, held=True), 0x0E),
+    (StreamDiscard(2, RECORD, RECORD, held=True), 0x0F),
+]
+
+
+@pytest.mark.parametrize(("segment", "code"), HELD, ids=[f"{code:02X}h" for _, code in HELD])
+def test_what_a_segment_processes_is_held(
+        san: San, host: CopyHost, tape: TapeHost, tape1: TapeHost, segment: Segment, code: int) -> None:
+    content = fill_disk(san, "disk0")
+    data = content[5 * 512:5 * 512 + RECORD]
+    tape1.write(data)
+    tape1.rewind()
+    ends = [cscd(san, "disk0"), cscd(san, "tape0"), cscd(san, "tape1"), cscd(san, "disk1")]
+    assert segment.type == code
+    assert host.copy(ends, [segment]).good
+    assert HeldData.take(host.held().data) == HeldData(data, RECORD)
+    if segment.type in (0x0B, 0x0E):
+        assert records(tape) == [data]
+    elif segment.type in (0x0C, 0x0D):
+        assert disk_content(san, "disk1")[:RECORD] == data
