@@ -11,6 +11,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 _LOCK = "copymanager.lock"
 _BACKLOG = 128
 MAX_CONNECTIONS = 1024
+_BREATH = 0.05
 _SENDING = 30.0
 """Seconds that an initiator may take to take an answer."""
 
@@ -66,21 +68,31 @@ class CopyManagerServer:
                 except OSError as error:
                     if self._stopping:
                         break
+                    # Out of descriptors, as a rule: others may give some back.
                     _log.warning("a connection could not be taken: %s", error)
+                    time.sleep(_BREATH)
                     continue
-                with self._guard:
-                    full = len(self._connections) >= MAX_CONNECTIONS or self._stopping
-                    if not full:
-                        self._connections.add(connection)
-                if full:
-                    connection.close()
-                    continue
-                threading.Thread(target=self._serve, args=(connection,), daemon=True,
-                                 name="copy manager").start()
+                self._take(connection)
         finally:
             self._listener.close()
             (self.san.path / SOCKET).unlink(missing_ok=True)
             self._lock.close()
+
+    def _take(self, connection: socket.socket) -> None:
+        with self._guard:
+            full = len(self._connections) >= MAX_CONNECTIONS or self._stopping
+            if not full:
+                self._connections.add(connection)
+        if not full:
+            try:
+                threading.Thread(target=self._serve, args=(connection,), daemon=True,
+                                 name="copy manager").start()
+                return
+            except RuntimeError as error:
+                _log.warning("no thread for a connection: %s", error)
+        with self._guard:
+            self._connections.discard(connection)
+        connection.close()
 
     def stop(self) -> None:
         """End ``run``; copies that are under way are aborted."""

@@ -16,6 +16,7 @@ import pytest
 from ndmpd.devices.errors import CommandTimeout, TransportError
 from ndmpd.ports import Command
 from ndmpd.san import San
+from ndmpd.san.copymanager import server as server_module
 from ndmpd.san.copymanager.server import CopyManagerServer, serve
 from ndmpd.san.copymanager.wire import Request, address
 from ndmpd.san.errors import SanError
@@ -177,6 +178,22 @@ def test_a_unit_that_is_not_there_is_no_reason_to_hang_up(
     result = link.execute("../units/disk0", Command(bytes((0x84, 3)) + bytes(14)))
     assert result.status == Status.CHECK_CONDITION
     assert verify(host, san).good
+
+
+def test_more_connections_than_there_may_be_are_hung_up_on(
+        san: San, manager: CopyManagerServer, host: CopyHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verify(host, san).good
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 1)
+    second = CopyHost(san, "disk0", host.nexus)
+    with pytest.raises(TransportError, match="ended in the middle"):
+        second.parameters()
+    assert verify(host, san).good
+    host.transport.close()
+    deadline = time.monotonic() + TIMEOUT
+    while manager._connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert second.parameters().good
+    second.transport.close()
 
 
 def test_a_forked_child_does_not_keep_the_nexus_in_touch(
