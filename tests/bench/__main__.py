@@ -46,12 +46,13 @@ def run(folder: Path, scale: Scale, names: list[str], rounds: int) -> Measured:
         for row in ROWS:
             if row.name not in names:
                 continue
-            print(f"{row.name} ...", end=" ", file=sys.stderr, flush=True)
+            print(f"{row.name} ...", file=sys.stderr, flush=True)
             started = time.monotonic()
             series = measure(row, place, rounds)
             print(f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
             if series:
                 measured.append((row, series))
+                print(table(measured[-1:]), file=sys.stderr, flush=True)
     return measured
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.bench import streams
+from tests.bench import control, history, processes, streams
 from tests.bench.rows import Row
-from tests.bench.series import AtLeast, Unit
+from tests.bench.series import AtLeast, Below, Rate, Unit
 
 _COPY = "one core's copy from page to page through one buffer"
 
@@ -32,4 +32,19 @@ ROWS: tuple[Row, ...] = (
     Row("restore-small", "small files restored to an empty folder, against tar -xf", Unit.FILES,
         (AtLeast("GNU tar", 0.6),), "the file system's creation of files, and the calls for each",
         streams.restored_small_files),
+    Row("history", "file history read by the DMA: RECOVER_FILEHIST of a tape of empty files", Unit.ENTRIES,
+        (Rate(100_000),), "taking headers of the stream apart in Python, an entry at a time",
+        history.file_history, note="the loop packs and reads as many entries and does nothing else"),
+    Row("control", "replies (p99) on five control connections while four backups run", Unit.LATENCY,
+        (Below(0.050, "50 ms"),), "turns of the scheduler, with more that runs than there are cores",
+        control.replies_under_load, note="echo: a bare ping under the same streams"),
+    Row("memory", "memory (PSS) of all processes with 64 idle sessions", Unit.MEMORY,
+        (Below(2 << 30, "2 GiB"),), "pages of the interpreter that a fork writes to",
+        processes.idle_sessions),
+    Row("one-core", "one backup of small files: the server free, against all of it on one core", Unit.FILES,
+        (AtLeast("one core", 1.5),), "the part of the work that one process does alone",
+        processes.on_one_core),
+    Row("two-at-once", "two such backups at once, files a second of both together", Unit.FILES,
+        (AtLeast("one at a time", 0.95),), "the cores: one backup alone uses both already",
+        processes.two_at_once),
 )
