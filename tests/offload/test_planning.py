@@ -13,7 +13,7 @@ from ndmpd.offload.abilities import Abilities
 from ndmpd.offload.backup import backup_steps
 from ndmpd.offload.ends import DiskEnd
 from ndmpd.offload.packing import HOST_PIECES
-from ndmpd.offload.plan import CopyCommand, HostRecords, Step
+from ndmpd.offload.plan import CopyCommand, HostRecords, Step, behind
 from ndmpd.offload.restore import restore_steps
 from ndmpd.pieces import FileExtent, Inline, LunExtent, Piece, Zeros
 from protocol.scsi.segments import (
@@ -206,3 +206,12 @@ def test_a_million_extents_are_planned_within_seconds(plan) -> None:  # type: ig
                    if isinstance(step, CopyCommand))
     assert segments >= 1_000_000
     assert time.process_time() - begun < 20
+
+
+def test_what_is_left_of_pieces_is_the_rest_of_their_bytes() -> None:
+    rig = Rig.make()
+    pieces: list[Piece] = [Inline(b"abc"), LunExtent("a", 3, 2), Zeros(0), Zeros(5), LunExtent("b", 1, 1, 4096)]
+    stream = b"".join(rig.content(piece) for piece in pieces)
+    for done in range(0, len(stream) + 1, 13):
+        assert b"".join(rig.content(piece) for piece in behind(pieces, done)) == stream[done:]
+    assert behind(pieces, len(stream)) == ()
