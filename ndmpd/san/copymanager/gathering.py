@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ndmpd.datapath import length_of
 from ndmpd.pieces import Piece
 from ndmpd.san.copymanager.failure import CopyFailure, CopyStopped
-from ndmpd.san.copymanager.residue import Residue
+from ndmpd.san.copymanager.residue import Residue, behind
 from ndmpd.san.copymanager.streams import RUN, Stream
 
 
@@ -93,8 +93,8 @@ class Gathering:
 
     def _write(self, stream: Stream, size: int, waiting: Residue, owners: list[tuple[int, int]]) -> None:
         left = deque(owners)
+        pieces = waiting.take(sum(records for _, records in left) * size)
         while left:
-            pieces = waiting.take(sum(records for _, records in left) * size)
             try:
                 self._check()
                 done, failure = stream.write(pieces, size, length_of(pieces) // size)
@@ -106,8 +106,7 @@ class Gathering:
                 # A record that is on tape and ended with EOM is the one at fault; else the next.
                 failure.segment = last if failure.destination is not None and done else left[0][0]
                 raise failure
-            waiting.put(pieces)
-            waiting.take(done)
+            pieces = behind(pieces, done)
 
     def _share(self, owners: deque[tuple[int, int]], done: int, size: int) -> int:
         """Account for ``done`` bytes and take their records off; returns whose the last of them was."""

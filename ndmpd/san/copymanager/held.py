@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ndmpd.datapath import length_of
-from ndmpd.pieces import Piece, split
-from ndmpd.san.copymanager.residue import read_whole
+from ndmpd.pieces import Piece
+from ndmpd.san.copymanager.residue import behind, read_whole
 
 
 class Held:
@@ -19,20 +19,8 @@ class Held:
         excess = length_of(pieces) - self._limit
         if excess > 0:
             self.discarded = True
-            pieces = _behind(pieces, excess)
+            pieces = behind(pieces, excess)
         self.data += read_whole(pieces)
         if len(self.data) > self._limit:
             self.discarded = True
             del self.data[:len(self.data) - self._limit]
-
-
-def _behind(pieces: list[Piece], skip: int) -> list[Piece]:
-    """What comes after the first ``skip`` bytes."""
-    kept: list[Piece] = []
-    for piece in pieces:
-        if skip >= piece.length:
-            skip -= piece.length
-            continue
-        kept.append(split(piece, skip)[1] if skip else piece)
-        skip = 0
-    return kept

@@ -8,7 +8,7 @@ from ndmpd.san.copymanager.checks import DESTINATION_AT, SOURCE_AT
 from ndmpd.san.copymanager.ends import sense_of
 from ndmpd.san.copymanager.engine import Copy
 from ndmpd.san.copymanager.failure import CopyFailure
-from ndmpd.san.copymanager.residue import Residue
+from ndmpd.san.copymanager.residue import behind
 from ndmpd.san.copymanager.streams import RUN, Stream
 from protocol.scsi import command as scsi
 from protocol.scsi.asc import Asc
@@ -44,17 +44,13 @@ def tape_image(copy: Copy, segment: TapeImage) -> None:
 
 
 def _write(copy: Copy, target: Stream, pieces: list[Piece], size: int) -> None:
-    waiting = Residue()
-    waiting.put(pieces)
-    while waiting.length:
+    while pieces:
         copy.check()
-        pieces = waiting.take(waiting.length)
         done, failure = target.write(pieces, size, length_of(pieces) // size)
         copy.accounts.moved += done
         if failure is not None:
             raise failure
-        waiting.put(pieces)
-        waiting.take(done)
+        pieces = behind(pieces, done)
 
 
 def _passes_mark(source: Stream) -> bool:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ndmpd.san import San
+from ndmpd.san.copymanager import engine, gathering, moves, streams
+from ndmpd.san.nexus import Nexus
+from protocol.scsi import command as scsi
 from protocol.scsi.copyresults import CopyState, CopyStatus, HeldData
 from protocol.scsi.segments import (
     BlockOffsetToBlockOffset,
@@ -24,7 +27,8 @@ from protocol.scsi.segments import (
     TapeImage,
     Verify,
 )
-from tests.san.conftest import TapeHost
+from protocol.scsi.sense import CopySense
+from tests.san.conftest import Host, TapeHost
 from tests.san.copymanager.conftest import (
     BLOCKS,
     RECORD,
@@ -196,3 +200,36 @@ def test_what_a_segment_processes_is_held(
         assert records(tape) == [data]
     elif segment.type in (0x0C, 0x0D):
         assert disk_content(san, "disk1")[:RECORD] == data
+
+
+@pytest.mark.parametrize("run", [1, 5000, 40000])
+def test_one_tape_comes_of_any_number_of_commands(
+        san: San, host: CopyHost, tape: TapeHost, tape1: TapeHost, monkeypatch: pytest.MonkeyPatch,
+        run: int) -> None:
+    """How much a command carries shows neither in the records nor in what a failure says."""
+    content = fill_disk(san, "disk0")
+    ends = [cscd(san, "disk0"), cscd(san, "tape0"), cscd(san, "tape1"), cscd(san, "disk1")]
+    there = [segment for number in range(20) for segment in (
+        EmbeddedToStream(1, 1000, bytes([number]) * 77, cat=True),
+        BlockOffsetToStream(0, 1, 1000, 4000 + number, number, number, cat=True))]
+    stream = b"".join(bytes([number]) * 77 + content[513 * number:513 * number + 4000 + number]
+                      for number in range(20))
+    whole = len(stream) // 1000
+    for module in (streams, gathering):
+        monkeypatch.setattr(module, "RUN", run)
+    for module in (engine, moves):
+        monkeypatch.setattr(module, "RUN", max(512, run))
+    with Nexus(san.path) as other:
+        thief = Host(san, "disk1", other)
+        assert thief.send(scsi.RESERVE_6.put()).good
+        outcome = host.copy(ends, [*there, BlockToStream(3, 1, 1000, 20, 0)])
+        thief.close()
+    assert outcome.sense is not None
+    assert CopySense.of(outcome.sense).segment == 40
+    assert records(tape) == [stream[at:at + 1000] for at in range(0, whole * 1000, 1000)]
+    tape.rewind()
+    assert host.copy(ends, [StreamToStream(1, 2, 1000, 3000, whole // 3 * 3000)]).good
+    assert records(tape1) == [stream[at:at + 3000] for at in range(0, whole // 3 * 3000, 3000)]
+    tape1.rewind()
+    assert host.copy(ends, [StreamToBlockOffset(2, 3, 3000, whole // 3 * 3000, 1, 100)]).good
+    assert disk_content(san, "disk1")[612:612 + whole // 3 * 3000] == stream[:whole // 3 * 3000]
