@@ -210,7 +210,8 @@ def test_a_million_extents_are_planned_within_seconds(plan) -> None:  # type: ig
 
 def test_what_is_left_of_pieces_is_the_rest_of_their_bytes() -> None:
     rig = Rig.make()
-    pieces: list[Piece] = [Inline(b"abc"), LunExtent("a", 3, 2), Zeros(0), Zeros(5), LunExtent("b", 1, 1, 4096)]
+    pieces: list[Piece] = [Inline(b"abc"), LunExtent("a", 3, 2), Zeros(0), Zeros(5),
+                           LunExtent("b", 1, 1, 4096)]
     stream = b"".join(rig.content(piece) for piece in pieces)
     for done in range(0, len(stream) + 1, 13):
         assert b"".join(rig.content(piece) for piece in behind(pieces, done)) == stream[done:]
