@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ndmpd.san import San
-from ndmpd.san.copymanager import engine, gathering, moves, streams
+from ndmpd.san.copymanager import engine, moves, streams
 from ndmpd.san.nexus import Nexus
 from protocol.scsi import command as scsi
 from protocol.scsi.copyresults import CopyState, CopyStatus, HeldData
@@ -215,8 +215,7 @@ def test_one_tape_comes_of_any_number_of_commands(
     stream = b"".join(bytes([number]) * 77 + content[513 * number:513 * number + 4000 + number]
                       for number in range(20))
     whole = len(stream) // 1000
-    for module in (streams, gathering):
-        monkeypatch.setattr(module, "RUN", run)
+    monkeypatch.setattr(streams, "RUN", run)
     for module in (engine, moves):
         monkeypatch.setattr(module, "RUN", max(512, run))
     with Nexus(san.path) as other:
