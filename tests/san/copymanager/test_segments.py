@@ -6,6 +6,7 @@ import pytest
 
 from ndmpd.san import San
 from ndmpd.san.copymanager import engine, moves, streams
+from ndmpd.san.copymanager.blocks import Blocks
 from ndmpd.san.nexus import Nexus
 from protocol.scsi import command as scsi
 from protocol.scsi.copyresults import CopyState, CopyStatus, HeldData
@@ -218,9 +219,17 @@ def test_one_tape_comes_of_any_number_of_commands(
     monkeypatch.setattr(streams, "RUN", run)
     for module in (engine, moves):
         monkeypatch.setattr(module, "RUN", max(512, run))
+    confirm = Blocks.confirm
     with Nexus(san.path) as other:
         thief = Host(san, "disk1", other)
-        assert thief.send(scsi.RESERVE_6.put()).good
+
+        def too_late(disk: Blocks, lba: int, blocks: int) -> None:
+            """Another host takes disk1 just before its blocks go to the tape."""
+            if disk.end.unit is not None and disk.end.unit.name == "disk1":
+                assert thief.send(scsi.RESERVE_6.put()).good
+            confirm(disk, lba, blocks)
+
+        monkeypatch.setattr(Blocks, "confirm", too_late)
         outcome = host.copy(ends, [*there, BlockToStream(3, 1, 1000, 20, 0)])
         thief.close()
     assert outcome.sense is not None
