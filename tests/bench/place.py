@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -149,20 +149,28 @@ class Place:
 
     @cached_property
     def small(self) -> RealTree:
-        return self._files("small", random.Random(2).randbytes(SMALL))
+        return self._files("small", self.scale.files, random.Random(2).randbytes(SMALL))
+
+    @cached_property
+    def restored(self) -> RealTree:
+        """Fewer small files: every run restores them to a folder of its own, and none is deleted until the
+        end. ext4 passes over inodes deleted within the last minutes, one by one, so that files made behind
+        a deletion take up to ten times as long.
+        """
+        return self._files("fewer", max(1, self.scale.files // 4), random.Random(2).randbytes(SMALL))
 
     @cached_property
     def empty(self) -> RealTree:
-        return self._files("empty", b"")
+        return self._files("empty", self.scale.files, b"")
 
-    def _files(self, name: str, content: bytes) -> RealTree:
+    def _files(self, name: str, count: int, content: bytes) -> RealTree:
         folder = self.exports / name
         folder.mkdir()
-        for number in range(self.scale.files):
+        for number in range(count):
             if number % PER_FOLDER == 0:
                 (place := folder / f"{number // PER_FOLDER:03}").mkdir()
             (place / f"file{number:06}").write_bytes(content)
-        return RealTree(folder, self.scale.files, self.scale.files * len(content))
+        return RealTree(folder, count, count * len(content))
 
     @cached_property
     def real(self) -> RealTree | None:
@@ -175,14 +183,9 @@ class Place:
             fill(path, size)
         return path
 
-    def emptied(self, path: Path) -> Callable[[], None]:
-        """What makes ``path`` an empty folder."""
-
-        def empty() -> None:
-            subprocess.run(["rm", "-rf", str(path)], check=True)
-            path.mkdir()
-
-        return empty
+    def fresh(self, name: str) -> Path:
+        """A new empty folder within the exports."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.exports))
 
 
 def fill(path: Path, size: int) -> None:
@@ -192,16 +195,6 @@ def fill(path: Path, size: int) -> None:
         for number in range(0, size, len(block)):
             turn = number // len(block) % len(block)
             file.write((block[turn:] + block[:turn])[: size - number])
-
-
-def measure_tree(folder: Path) -> tuple[int, int]:
-    """Regular files below ``folder``, and their bytes."""
-    files = size = 0
-    for name, _, names in os.walk(folder):
-        for each in names:
-            status = os.lstat(os.path.join(name, each))
-            files, size = files + 1, size + status.st_size
-    return files, size
 
 
 def blocks_can_be_shared(folder: Path) -> bool:

@@ -31,7 +31,7 @@ ROWS: tuple[Row, ...] = (
         streams.restored_large_file),
     Row("restore-small", "small files restored to an empty folder, against tar -xf", Unit.FILES,
         (AtLeast("GNU tar", 0.6),), "the file system's creation of files, and the calls for each",
-        streams.restored_small_files),
+        streams.restored_small_files, note="a quarter of the files, each run to a folder of its own"),
     Row("history", "file history read by the DMA: RECOVER_FILEHIST of a tape of empty files", Unit.ENTRIES,
         (Rate(100_000),), "taking headers of the stream apart in Python, an entry at a time",
         history.file_history, note="the loop packs and reads as many entries and does nothing else"),
