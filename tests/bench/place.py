@@ -26,6 +26,8 @@ MIB = 1 << 20
 SMALL = 2048
 """Bytes of each small file."""
 PER_FOLDER = 1000
+MEMORY = "/dev/shm"
+"""A folder in a tmpfs."""
 DRIVES = 4
 SESSIONS = 64
 
@@ -90,7 +92,11 @@ class Server:
 
 
 class Place:
-    """Everything is below ``folder``. To be used as a context manager."""
+    """Everything is below ``folder``, but for what is restored to ``memory``. To be used as a context manager.
+
+    ``memory`` is for many small files that come and go: ext4 passes over the inodes deleted within the last
+    minutes one by one, so that files made behind a deletion take ten times as long, whoever makes them.
+    """
 
     def __init__(self, folder: Path, scale: Scale) -> None:
         self.folder = folder
@@ -98,6 +104,7 @@ class Place:
         self._stack = ExitStack()
         self.exports = folder / "exports"
         self.exports.mkdir()
+        self.memory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
 
     def __enter__(self) -> Place:
         return self
@@ -108,7 +115,8 @@ class Place:
     @cached_property
     def ours(self) -> Server:
         trees = [self.real.path] if self.real else []
-        return self._served(Server.start(self.folder / "state", self.scale.size, (self.exports, *trees)))
+        return self._served(Server.start(self.folder / "state", self.scale.size,
+                                         (self.exports, self.memory, *trees)))
 
     @cached_property
     def tapes(self) -> Server:
@@ -152,14 +160,6 @@ class Place:
         return self._files("small", self.scale.files, random.Random(2).randbytes(SMALL))
 
     @cached_property
-    def restored(self) -> RealTree:
-        """Fewer small files: every run restores them to a folder of its own, and none is deleted until the
-        end. ext4 passes over inodes deleted within the last minutes, one by one, so that files made behind
-        a deletion take up to ten times as long.
-        """
-        return self._files("fewer", max(1, self.scale.files // 4), random.Random(2).randbytes(SMALL))
-
-    @cached_property
     def empty(self) -> RealTree:
         return self._files("empty", self.scale.files, b"")
 
@@ -182,10 +182,6 @@ class Place:
         if not path.exists() or path.stat().st_size < size:
             fill(path, size)
         return path
-
-    def fresh(self, name: str) -> Path:
-        """A new empty folder within the exports."""
-        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.exports))
 
 
 def fill(path: Path, size: int) -> None:

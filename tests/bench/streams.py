@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,17 +80,16 @@ def restored_image(place: Place) -> list[Subject]:
 
 
 def restored_large_file(place: Place) -> list[Subject]:
-    """What was restored is deleted before the next run: it would fill the disk."""
     source = RealTree(place.large.parent, 1, place.scale.size)
-    return restored_tree(place, source, source.size, keep=False)
+    return restored_tree(place, source, source.size, place.exports)
 
 
 def restored_small_files(place: Place) -> list[Subject]:
-    return restored_tree(place, place.restored, place.restored.files, keep=True)
+    return restored_tree(place, place.small, place.small.files, place.memory)
 
 
-def restored_tree(place: Place, source: RealTree, amount: int, keep: bool) -> list[Subject]:
-    """Into a new folder each time."""
+def restored_tree(place: Place, source: RealTree, amount: int, below: Path) -> list[Subject]:
+    """Into a new folder each time; what the last run restored is deleted before, untimed."""
     archive = place.folder / "restore.tar"
     archive.touch()
     peers.tar_create(source.path, archive)()
@@ -103,9 +103,9 @@ def restored_tree(place: Place, source: RealTree, amount: int, keep: bool) -> li
         folders: list[Path] = []
 
         def before() -> None:
-            while folders and not keep:
+            while folders:
                 shutil.rmtree(folders.pop())
-            folders.append(place.fresh("restored"))
+            folders.append(Path(tempfile.mkdtemp(dir=below)))
 
         return Subject(name, lambda: restore(folders[-1]), amount, before,
                        lambda: same_tree(source, folders[-1]))
