@@ -92,7 +92,7 @@ class Server:
 
 
 class Place:
-    """Everything is below ``folder``, but for what is restored to ``memory``. To be used as a context manager.
+    """Everything is below ``folder``, but for what is restored to ``memory``. A context manager.
 
     ``memory`` is for many small files that come and go: ext4 passes over the inodes deleted within the last
     minutes one by one, so that files made behind a deletion take ten times as long, whoever makes them.

@@ -32,7 +32,7 @@ ROWS: tuple[Row, ...] = (
         streams.restored_large_file),
     Row("restore-small", "small files restored to an empty folder, against tar -xf", Unit.FILES,
         (AtLeast("GNU tar", 0.6),), "the Python and the system calls for each file",
-        streams.restored_small_files, note="both restore to a tmpfs, where a file just deleted costs the next one nothing"),
+        streams.restored_small_files, note="both to a tmpfs: deletions cost the next run nothing there"),
     Row("history", "file history read by the DMA: RECOVER_FILEHIST of a tape of empty files", Unit.ENTRIES,
         (Rate(100_000),), "taking headers of the stream apart in Python, an entry at a time",
         history.file_history, note="the loop packs and reads as many entries and does nothing else"),
