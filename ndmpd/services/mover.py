@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable
 
 from ndmpd.ports import Transport
-from ndmpd.services.mover_backup import BackupRun, LocalSource, RemoteSource
+from ndmpd.services.mover_backup import BackupRun, LocalSource
 from ndmpd.services.mover_recover import LocalRecover, RecoverRun, RemoteRecover
 from ndmpd.services.mover_run import MoverRun, Tell
+from ndmpd.services.receiving import RemoteSource
 from ndmpd.services.tape import TapeService
 from ndmpd.session.effects import MoverContinue, MoverRead, MoverStart
 from ndmpd.session.figures import MoverFigures
