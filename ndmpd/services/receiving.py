@@ -19,10 +19,12 @@ from queue import Empty, SimpleQueue
 from ndmpd.pieces import Inline, Piece
 from ndmpd.services.mover_backup import STALL, Source
 
-BUFFER = 1 << 20
-"""Bytes of a buffer: what one call receives at most, small enough for a processor's own cache."""
-RING = 8
-"""Buffers. A record that is longer than all of them together makes more."""
+BUFFER = 2 << 20
+"""Bytes of a buffer: what one call receives at most."""
+RING = 4
+"""Buffers: few enough for all to stay in a processor's cache. A record that is longer than all of them
+together makes more.
+"""
 _PATIENCE = struct.pack("@ll", 0, 10_000)
 """Seconds and microseconds after which a call that waits for a whole buffer makes do with what came. Less
 than ``STALL``, so that a slow stream is not taken for one that has stalled.
