@@ -98,6 +98,7 @@ class RunReader:
                     self._fetch()
         finally:
             window.clear()
+            self._asked.clear()
 
     def _next(self, following: Iterator[_Part]) -> _Part | None:
         """The next run, now under way: with the helper where that is worth it."""

@@ -107,6 +107,50 @@ def test_the_helper_is_gone_when_the_backup_is_over_or_given_up(source: Path, he
     assert len(helpers) == 2 and all(map(gone, helpers))
 
 
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Folders of one run to three, some below others, with empty and tiny ones in between."""
+    root = tmp_path / "folders"
+    for number in range(40):
+        folder = root / f"{number:02}" / ("below" if number % 3 == 0 else "")
+        folder.mkdir(parents=True)
+        for file in range((0, 1, RUN, 3 * RUN - 1)[number % 4]):
+            (folder / f"{file:03}").write_bytes(b"%d" % file * number)
+    for path, _, _ in os.walk(root):
+        os.utime(path, (4_000_000_000, 1_700_000_000))
+    return root
+
+
+@pytest.mark.parametrize("hist", ["f", "d"])
+def test_the_helper_has_runs_of_folders_ahead_and_the_order_is_kept(
+    folders: Path, helpers: list[int], monkeypatch: pytest.MonkeyPatch, hist: str
+) -> None:
+    under_way: list[int] = []
+    reader = run_reader.RunReader._next
+
+    def following(self: run_reader.RunReader, parts: object) -> object:
+        under_way.append(len({part.run.folder.path for part in self._window}))
+        return reader(self, parts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_reader.RunReader, "_next", following)
+    data, report = back_up(folders, hist)
+    assert len(helpers) == 1 and max(under_way) > 1
+    monkeypatch.setattr(run_reader.RunReader, "_next", reader)
+    data_alone, report_alone = alone(monkeypatch, folders, hist)
+    assert data == data_alone and report.posts == report_alone.posts
+
+
+def test_a_backup_that_is_given_up_leaves_no_folder_open(folders: Path, helpers: list[int]) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    job = make_job(Folders(folders=folders), RecordingReporter(), ("FILESYSTEM", "/folders"))
+    pieces = Tar().backup(job)
+    next(iter(pieces))
+    assert helpers
+    pieces.close()  # type: ignore[attr-defined]
+    del pieces, job
+    assert len(os.listdir("/proc/self/fd")) <= len(before)
+
+
 @pytest.mark.parametrize("moment", [0, 1, 4])
 def test_what_a_helper_that_died_had_is_read_all_the_same(
     source: Path, helpers: list[int], monkeypatch: pytest.MonkeyPatch, moment: int
