@@ -12,17 +12,16 @@ import select
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from ndmpd.devices.tape_outcome import Written
-from ndmpd.errors import NdmpdError, SourceError
+from ndmpd.errors import SourceError
 from ndmpd.pieces import FileExtent, Inline, Piece, Zeros, split
-from ndmpd.ports import SourceFault, Transport
+from ndmpd.ports import SourceFault
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
-from ndmpd.services.lowering import Lowering
 from ndmpd.services.mover_run import BATCH, MoverRun
+from ndmpd.services.transfer import MakeTransfer, Mover, Transfer
 from protocol.ndmp.codes import MoverPauseReason
 
 log = logging.getLogger(__name__)
@@ -36,7 +35,12 @@ _MOST_OPEN = 256
 
 
 class Source(ABC):
-    """Where the stream comes from. Pieces carry the number that ``written`` and ``fault`` know them by."""
+    """Where the stream comes from. Pieces carry the number that ``written`` and ``fault`` know them by.
+
+    ``asked`` is known once the first piece is there: the type of data mover that may carry them.
+    """
+
+    asked = Mover.NAS
 
     @abstractmethod
     def next(self) -> tuple[int, Piece] | None:
@@ -53,8 +57,8 @@ class Source(ABC):
         """Bytes of a piece could not be read and are zeros on the tape."""
         raise SourceError(reason)
 
-    def done(self) -> None:
-        """All that came is on tape."""
+    def done(self, offloaded: int, used: str) -> None:
+        """All that came is on tape: so many bytes of it by copy managers, and ``used`` by whom."""
 
 
 class LocalSource(Source):
@@ -75,6 +79,9 @@ class LocalSource(Source):
         if self._count - self._told >= _SAY and not self._poll.poll(0):
             self._ask()
         frame = channel.receive(self._end)
+        if frame is not None and frame.kind is Kind.MOVER:
+            self.asked = Mover(bytes(frame.payload).decode())
+            frame = channel.receive(self._end)
         if frame is None or frame.kind is Kind.END:
             self._complete = frame is not None
             return None
@@ -102,9 +109,9 @@ class LocalSource(Source):
     def fault(self, number: int, skipped: int, length: int, reason: str) -> None:
         channel.send(self._end, Frame(Kind.FAULT, number, skipped, length, reason.encode()))
 
-    def done(self) -> None:
+    def done(self, offloaded: int, used: str) -> None:
         if self._complete:
-            channel.send(self._end, Frame(Kind.DONE))
+            channel.send(self._end, Frame(Kind.DONE, offloaded, payload=used.encode()))
 
 
 class RemoteSource(Source):
@@ -134,12 +141,13 @@ class RemoteSource(Source):
 
 
 class BackupRun(MoverRun):
-    """``open_disk`` for blocks that the head carries itself; the other arguments are ``MoverRun``'s."""
+    """``make_transfer``: see ``MakeTransfer``; the other arguments are ``MoverRun``'s."""
 
-    def __init__(self, source: Source, open_disk: Callable[[str], Transport], *run: Any) -> None:
+    def __init__(self, source: Source, make_transfer: MakeTransfer, *run: Any) -> None:
         super().__init__(*run)
         self.source = source
-        self._lowering = Lowering(open_disk)
+        self._make_transfer = make_transfer
+        self._transfer: Transfer | None = None
         self._numbers: deque[tuple[int, Piece]] = deque()
         """Pieces not yet on tape with their numbers, in order; the first may be a rest."""
         self._waiting = 0
@@ -148,7 +156,6 @@ class BackupRun(MoverRun):
         """The last piece of which something is on tape, and how many bytes of it are."""
         self._faulty = -1
         """The last piece that was reported. One report names the file; one for every batch would not help."""
-        self._parts: Iterator[tuple[int, Piece]] = iter(())
         self._ended = False
         self._full = False
         """The cartridge is at its end: no further record."""
@@ -161,14 +168,22 @@ class BackupRun(MoverRun):
                 else:
                     self._write(self._batch())
         finally:
-            self._lowering.close()
+            if self._transfer is not None:
+                self._transfer.close()
+
+    @property
+    def transfer(self) -> Transfer:
+        """Who carries the records: DATA's first frame says what the DMA asked for."""
+        if self._transfer is None:
+            self._transfer = self._make_transfer(self.source.asked, self)
+        return self._transfer
 
     def settle(self) -> None:
         """Everything is on tape and out of the drive's buffer before the peer hears so."""
         self.check_stopped()
         self.drive.flush()
         try:
-            self.source.done()
+            self.source.done(self.transfer.offloaded, self.transfer.used)
         except OSError as failure:
             log.info("DATA has closed already: %s", failure)
 
@@ -183,7 +198,8 @@ class BackupRun(MoverRun):
 
     def _batch(self) -> int:
         """Records to write now, at most."""
-        most = max(1, BATCH // self.window.record_size)
+        batch = BATCH if self._transfer is None else self._transfer.batch or BATCH
+        most = max(1, batch // self.window.record_size)
         room = self._room()
         return most if room is None else min(most, room)
 
@@ -196,33 +212,15 @@ class BackupRun(MoverRun):
         while self._waiting < wanted and not self._ended:
             if self._waiting >= record and (self._extents >= _MOST_OPEN or self.source.idle()):
                 break
-            number, part = next(self._parts, (0, None))
-            if part is None:
-                self._open_next()
-            elif part.length:
-                self._numbers.append((number, part))
-                self._waiting += part.length
-                self._extents += isinstance(part, FileExtent)
+            found = self.source.next()
+            if found is None:
+                self._ended = True
+            elif found[1].length:
+                self._numbers.append(found)
+                self._waiting += found[1].length
+                self._extents += isinstance(found[1], FileExtent)
             self.check_stopped()
         return self._waiting > 0
-
-    def _open_next(self) -> None:
-        found = self.source.next()
-        if found is None:
-            self._ended = True
-        else:
-            self._parts = self._lowered(*found)
-
-    def _lowered(self, number: int, piece: Piece) -> Iterator[tuple[int, Piece]]:
-        """The parts of a piece, lazily. What cannot be read of it is DATA's to judge."""
-        done = 0
-        try:
-            for part in self._lowering.sources(piece):
-                yield number, part
-                done += part.length
-        except NdmpdError as failure:
-            self._report_once(number, done, piece.length - done, str(failure))
-            yield number, Zeros(piece.length - done)
 
     def _turn_over(self) -> None:
         """Window or cartridge is full and a byte waits: pause until the DMA has another."""
@@ -242,7 +240,7 @@ class BackupRun(MoverRun):
         pieces = self._take(count * size - pad)
         if pad:
             pieces.append((-1, Zeros(pad)))
-        outcome = self.drive.write_records([piece for _, piece in pieces], size, count)
+        outcome = self.transfer.write(self.drive, [piece for _, piece in pieces], size, count)
         self._account(pieces, outcome, size, count, pad)
 
     def _take(self, size: int) -> list[tuple[int, Piece]]:
