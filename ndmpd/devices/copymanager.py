@@ -49,7 +49,7 @@ _ANSWER = 4096
 def best(designators: Sequence[Designator]) -> Designator:
     """The designator that names a unit most surely: NAA, then EUI-64, then T10. CannotCopy where none does.
     """
-    for kind in (DesignatorType.NAA, DesignatorType.EUI64, DesignatorType.T10):
+    for kind in (DesignatorType.NAA, DesignatorType.EUI_64, DesignatorType.T10):
         for one in designators:
             if one.type is kind and 0 < len(one.identifier) <= MAX_DESIGNATOR:
                 return one

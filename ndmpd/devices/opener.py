@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 from ndmpd.config import Datamover, Settings, Unit
@@ -71,8 +72,7 @@ class Opener:
         """See to the end of copies that a dead session left running on ``drive``. Raises DeviceBusy."""
         for left in abandoned(self._run_dir, drive=drive):
             try:
-                manager = CopyManager(lambda name=left.manager: self.copy_manager(name), left.manager)
-                with closing(manager):
+                with closing(CopyManager(partial(self.copy_manager, left.manager), left.manager)) as manager:
                     manager.make_sure_it_ended(left.list_id)
             except UnitDown:
                 log.info("%s: the copy that %s was left with ended with it", drive, left.manager)

@@ -10,25 +10,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from ndmpd.devices.copymanager import Copied, CopyGoesOn, CopyManager, best
 from ndmpd.devices.disk import Disk
-from ndmpd.devices.errors import DeviceError, PositionLost
+from ndmpd.devices.errors import PositionLost
 from ndmpd.devices.leases import Lease, Leases, abandoned
 from ndmpd.devices.tape import TapeDrive
 from ndmpd.devices.tape_outcome import Written, behind
 from ndmpd.devices.tape_position import TapePosition
 from ndmpd.errors import NdmpdError
-from ndmpd.offload.abilities import Abilities, CannotCopy
+from ndmpd.offload.abilities import Abilities
 from ndmpd.offload.backup import backup_steps
-from ndmpd.offload.ends import DiskEnd, TapeEnd
+from ndmpd.offload.ends import CannotCopy, DiskEnd, TapeEnd
 from ndmpd.offload.plan import CopyCommand
 from ndmpd.offload.restore import restore_steps
-from ndmpd.offload.resume import PositionInDoubt, Progress, progress
-from ndmpd.pieces import LunExtent, Piece
+from ndmpd.offload.resume import Outcome, PositionInDoubt, Progress, progress
+from ndmpd.pieces import LunExtent, Piece, first
 from ndmpd.ports import SourceFault, Transport
 from ndmpd.services.head_path import HeadPath
 from protocol.ndmp.codes import LogType
@@ -156,43 +156,42 @@ class CopyPath:
         assert self._abilities is not None and self._tape is not None
         done = 0
         faults: tuple[SourceFault, ...] = ()
-        steps = self._planned(backup_steps(pieces, record_size, self._tape, self._disks, self._abilities))
-        for step in steps:
-            if self._run.stopped:
-                break
-            if isinstance(step, CopyCommand):
-                try:
-                    records, end, again = self._write_copy(drive, step, record_size)
-                except PathFailed as failure:
-                    raise PathFailed(str(failure), done + failure.records, faults) from failure
-                done += records
-                if end or again:
-                    return Written(done, early_warning=end, faults=faults)
-                continue
-            written = self._head.write(drive, step.pieces, record_size, step.records)
-            faults += behind(done * record_size, written.faults)
-            done += written.records
-            if written.early_warning or written.end_of_medium:
-                return Written(done, written.early_warning, written.end_of_medium, faults)
+        try:
+            for step in backup_steps(pieces, record_size, self._tape, self._disks, self._abilities, self.batch):
+                if self._run.stopped:
+                    break
+                if isinstance(step, CopyCommand):
+                    records, end = self._write_copy(drive, step)
+                    done += records
+                    if end or records < step.records:
+                        return Written(done, early_warning=end, faults=faults)
+                    continue
+                written = self._head.write(drive, step.pieces, record_size, step.records)
+                faults += behind(done * record_size, written.faults)
+                done += written.records
+                if written.early_warning or written.end_of_medium:
+                    return Written(done, written.early_warning, written.end_of_medium, faults)
+        except PathFailed as failure:
+            raise PathFailed(str(failure), done + failure.records, faults) from failure
+        except CannotCopy as failure:
+            raise PathFailed(str(failure), done, faults) from failure
         return Written(done, faults=faults)
 
-    def _write_copy(self, drive: TapeDrive, command: CopyCommand, record_size: int) -> tuple[int, bool, bool]:
-        """One command: records on tape, whether they are the cartridge's last, whether to plan again."""
+    def _write_copy(self, drive: TapeDrive, command: CopyCommand) -> tuple[int, bool]:
+        """One command: records on tape, and whether the tape met its end with the last of them."""
         before = drive.position
         with self._lease(drive.name) as held:
             if held is None:
-                return 0, False, True
+                return 0, False
             copied = self._send(command, held)
-            found = self._progress(drive, command, before, copied)
-        met_end = _ends_tape(copied)
-        drive.wrote_elsewhere(before, found.records, record_size, early_warning=met_end)
+            found, _ = self._progress(drive, command, before, copied)
+        end = _ends_tape(copied)
+        drive.wrote_elsewhere(before, found.records, command.record_size, early_warning=end)
         self._run.moving(0)
-        self.carried += command.offloaded(found.records, record_size)
-        if copied.good or met_end:
-            self._tries = _TRIES
-            return found.records, met_end, found.records < command.records
-        self._judge(copied, found)
-        return found.records, False, True
+        self.carried += _blocks(command, found.records)
+        if not (copied.good or end):
+            self._judge(command, copied, found)
+        return found.records, end
 
     # Restore.
 
@@ -204,101 +203,103 @@ class CopyPath:
         """
         assert self._abilities is not None and self._tape is not None
         done = 0
-        for step in self._planned(restore_steps(destinations, record_size, self._tape, self._disks,
-                                                self._abilities)):
-            if self._run.stopped:
-                break
-            if not isinstance(step, CopyCommand):
-                return Restored(done, step.records)
-            before = drive.position
-            try:
-                found, copied = self._read_copy(drive, step, before)
-            except PathFailed as failure:
-                raise PathFailed(str(failure), done + failure.records) from failure
-            if found is None or copied is None:
-                break
-            done += found.certain
-            self.carried += step.offloaded(found.certain, record_size)
-            if found.certain < step.records:
-                if _stops_reading(copied):
-                    return Restored(done, max(1, found.records - found.certain + 1))
-                self._judge(copied, found)
-                break
-            self._tries = _TRIES
+        try:
+            for step in restore_steps(destinations, record_size, self._tape, self._disks, self._abilities,
+                                      self.batch):
+                if self._run.stopped:
+                    break
+                if not isinstance(step, CopyCommand):
+                    return Restored(done, step.records)
+                records, leave = self._read_copy(drive, step)
+                done += records
+                if records < step.records:
+                    return Restored(done, leave)
+        except PathFailed as failure:
+            raise PathFailed(str(failure), done + failure.records) from failure
+        except CannotCopy as failure:
+            raise PathFailed(str(failure), done) from failure
         return Restored(done)
 
-    def _read_copy(self, drive: TapeDrive, command: CopyCommand,
-                   before: TapePosition) -> tuple[Progress | None, Copied | None]:
+    def _read_copy(self, drive: TapeDrive, command: CopyCommand) -> tuple[int, int]:
+        """One command: records in their places, and how many of the next the head is to read."""
+        before = drive.position
         with self._lease(drive.name) as held:
             if held is None:
-                return None, None
+                return 0, 0
             copied = self._send(command, held)
-            found = self._progress(drive, command, before, copied)
+            found, after = self._progress(drive, command, before, copied)
+        drive.read_elsewhere(before, found.records)
         self._run.moving(0)
-        drive.read_elsewhere(before, found.certain)
-        return found, copied
+        self.carried += _blocks(command, found.records)
+        if copied.good:
+            return found.records, 0
+        if _stops_reading(copied) and after is not None and before.object is not None:
+            return found.records, max(1, after - before.object - found.records + 1)
+        self._judge(command, copied, found)
+        return found.records, 0
 
     # Both.
-
-    def _planned(self, steps):  # type: ignore[no-untyped-def]
-        try:
-            yield from steps
-        except CannotCopy as failure:
-            raise PathFailed(str(failure)) from failure
 
     @contextmanager
     def _lease(self, drive: str) -> Iterator[Lease | None]:
         """A list identifier for one copy on ``drive``; None where the run is to end before one is free.
 
-        Whoever does not come back from here leaves word that a copy may go on.
+        An exception, or the death of this process, leaves word that a copy may go on.
         """
+        assert self._manager is not None
         while (held := self._leases.take()) is None:
             if self._run.stopped:
                 yield None
                 return
-            assert self._manager is not None
             for left in abandoned(self._leases.run_dir, manager=self.name):
                 self._manager.make_sure_it_ended(left.list_id)
                 left.end()
             time.sleep(_FREE)
-        try:
+        with closing(held):
             held.begin(drive)
             yield held
             held.end()
-        finally:
-            held.close()
 
     def _send(self, command: CopyCommand, held: Lease) -> Copied:
-        order = command.parameter_list(held.list_id, ListIdUsage.DISCARD)
         assert self._manager is not None
+        order = command.parameter_list(held.list_id, ListIdUsage.DISCARD)
         try:
             return self._manager.copy(order, stopped=lambda: self._run.stopped, moved=self._run.moving)
         except CopyGoesOn as failure:
             raise PositionLost(str(failure)) from failure
 
     def _progress(self, drive: TapeDrive, command: CopyCommand, before: TapePosition,
-                  copied: Copied) -> Progress:
-        """What was done, by the tape's position above all. Raises PositionLost where that cannot be said."""
+                  copied: Copied) -> tuple[Progress, int | None]:
+        """What was done, by the tape's position above all; and that position. Raises PositionLost where it
+        cannot be said.
+        """
+        after = drive.whereabouts()
         try:
-            return progress(command, before.object, drive.whereabouts(), copied.good, copied.sense)
+            return progress(command, before.object, after, Outcome(copied.status, copied.sense)), after
         except PositionInDoubt as doubt:
-            raise PositionLost(f"{drive.name}, copied by {self.name}: {doubt} ({copied.reason or 'no error'}); "
-                               "verify the tape") from doubt
+            raise PositionLost(f"{drive.name}, copied by {self.name}: {doubt} "
+                               f"({copied.reason or 'it reported no error'})") from doubt
 
-    def _judge(self, copied: Copied, found: Progress) -> None:
-        """Whether it is worth another try, by a plan that may have to do with less. Raises PathFailed."""
+    def _judge(self, command: CopyCommand, copied: Copied, found: Progress) -> None:
+        """A command failed: whether it is worth another try, by a plan that may do with less. PathFailed."""
         assert self._abilities is not None
-        reason = copied.reason or f"status {copied.status}"
-        if found.records or self._tries > 1 and _transient(copied):
-            self._tries = _TRIES if found.records else self._tries - 1
-            if _transient(copied):
-                log.info("%s: %s; once more", self.name, reason)
-                return
-        less = None if copied.sense is None else self._abilities.learn(copied.sense)
+        if self._run.stopped:
+            return
+        self._tries = _TRIES if found.records else self._tries - 1
+        if _transient(copied) and self._tries:
+            log.info("%s: %s; once more", self.name, copied.reason)
+            return
+        less = None if copied.sense is None else self._abilities.learn(copied.sense, command)
         if less is None:
-            raise PathFailed(reason, found.certain)
-        log.info("%s: %s; planning without that", self.name, reason)
+            raise PathFailed(copied.reason or f"status {copied.status}", found.records)
+        log.info("%s: %s; planning without that", self.name, copied.reason)
         self._abilities = less
+
+
+def _blocks(command: CopyCommand, records: int) -> int:
+    """Bytes of disk blocks among the first ``records`` records: what did not pass through the head."""
+    return sum(piece.length for piece in first(command.pieces, records * command.record_size)
+               if isinstance(piece, LunExtent))
 
 
 def blocks_among(pieces: Sequence[Piece]) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from enum import StrEnum
 
 from ndmpd.devices.tape import TapeDrive
@@ -143,8 +142,8 @@ class Transfer:
             self._opened, self._drive = path, drive
             return path
         if self._asked is Mover.SCSI:
-            raise NoMoverLeft(f"no copy manager can go on, and {VARIABLE}=SCSI forbids the head to; send AUTO "
-                              "to allow it")
+            raise NoMoverLeft(f"no copy manager can go on, and {VARIABLE}=SCSI forbids the head to; send "
+                              "AUTO to allow it")
         return None
 
     def _drop(self, path: CopyPath, failure: PathFailed) -> None:
