@@ -8,6 +8,9 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# Tests at a time: they wait more than they compute. JOBS=0: one after the other, in one process.
+JOBS ?= $(shell expr $$(nproc) + 1)
+PARALLEL := -n $(JOBS) --dist worksteal
 ARGS ?=
 export PYTHON
 
@@ -15,7 +18,7 @@ export PYTHON
 
 help:
 	@echo 'make demo    back up, restore and compare a tree and an image on an embedded SAN (PATH_TO_SAVE=/some/folder)'
-	@echo 'make test    all tests but the slow ones (ARGS="-k tape -x" goes to pytest)'
+	@echo 'make test    all tests but the slow ones (ARGS="-k tape -x" goes to pytest, JOBS=0 for a debugger)'
 	@echo 'make lint    ruff, mypy'
 	@echo 'make bench   speed, against dd and against the NDMP server of ndmjob; writes bench.json'
 	@echo 'make test-peers   only the tests against programs of others: ndmjob, GNU tar'
@@ -28,13 +31,13 @@ demo: setup
 	$(BIN)/python -m ndmpd demo $(PATH_TO_SAVE)
 
 test: setup packages
-	$(PYTEST) -m 'not slow' $(ARGS) </dev/null
+	$(PYTEST) $(PARALLEL) -m 'not slow' $(ARGS) </dev/null
 
 test-peers: setup packages
-	$(PYTEST) -m 'peer and not slow' $(ARGS) </dev/null
+	$(PYTEST) $(PARALLEL) -m 'peer and not slow' $(ARGS) </dev/null
 
 test-slow: setup packages
-	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTEST) -m slow $(ARGS) </dev/null
+	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTEST) $(PARALLEL) -m slow $(ARGS) </dev/null
 
 fuzz: setup packages
 	FUZZ_SEED=$(or $(SEED),$$((RANDOM * 1000))) FUZZ_MINUTES=$(or $(MINUTES),5) \

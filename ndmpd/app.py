@@ -33,9 +33,11 @@ from ndmpd.net import forkserver
 from ndmpd.net.control import Control
 from ndmpd.net.dataconn import Where, keep_alive
 from ndmpd.net.forkserver import ForkServer, SessionForks, Verb
+from ndmpd.net.places import Places
 from ndmpd.net.shell import Shell
 from ndmpd.net.watch import Watch
-from ndmpd.san import copymanager, create
+from ndmpd.san import create
+from ndmpd.san.copymanager import server as copy_manager_server
 from ndmpd.services import data_process
 from ndmpd.services.copy_path import CopyPath, Run
 from ndmpd.services.head_path import HeadPath
@@ -73,7 +75,7 @@ def serve(settings: Settings) -> None:
     listening = _listening(settings)
     forks = ForkServer(lambda connection, requests: run_session(settings, connection, requests),
                        lambda session, connection, counters: run_job(settings, session, connection, counters),
-                       lambda: copymanager.serve(settings.server.state_dir / "san"))
+                       lambda: copy_manager_server.serve(settings.server.state_dir / "san"))
     try:
         _Listener(settings, listening, forks).run()
     finally:
@@ -131,13 +133,13 @@ class _Listener:
         self._settings = settings
         self._listening = listening
         self._forks = forks
-        self._sessions: set[int] = set()
+        self._places = Places(settings.server.max_sessions)
         self._last = 0
 
     def run(self) -> None:
         self._listening.setblocking(False)
         watches = [Watch(self._reactor, self._listening, self._accept),
-                   Watch(self._reactor, self._forks.control, self._exited)]
+                   Watch(self._reactor, self._forks.control, self._hear)]
         log.info("listening on %s port %d", *self._listening.getsockname()[:2])
         for watch in watches:
             # Before the reactor calls them off as lost: what is not there would be waited for.
@@ -159,9 +161,9 @@ class _Listener:
             log.warning("accept: %s", failure)
             return
         with connection:
-            if len(self._sessions) >= self._settings.server.max_sessions:
+            if not self._places.admits(peer[0], time.monotonic()):
                 log.warning("%s refused: %d sessions are all that max_sessions allows", peer[0],
-                            len(self._sessions))
+                            len(self._places))
                 _refuse(connection)
                 return
             self._last += 1
@@ -171,20 +173,31 @@ class _Listener:
             except OSError as failure:
                 log.error("no process can be made for session %d: %s", self._last, failure)
             else:
-                self._sessions.add(self._last)
+                self._enter(self._last, peer[0])
 
-    def _exited(self) -> None:
+    def _enter(self, session: int, address: str) -> None:
+        oldest = self._places.enter(session, address, time.monotonic())
+        if oldest is not None:
+            try:
+                forkserver.send(self._forks.control, Verb.DROP, oldest)
+            except OSError as failure:
+                log.error("session %d cannot be told to make room: %s", oldest, failure)
+
+    def _hear(self) -> None:
         message = forkserver.receive(self._forks.control)
         if message is None:
             log.critical("the fork server died; stopping")
             self._reactor.stop()
             return
-        _, number, status, _ = message
+        verb, number, status, _ = message
+        if verb is Verb.LOGGED_IN:
+            self._places.logged_in(number)
+            return
         if number == _COPY_MANAGER:
-            log.error("the copy manager of the embedded SAN ended with status %d; it is started again", status)
+            log.error("the copy manager of the embedded SAN ended with status %d; starting it again", status)
             self._reactor.callLater(_REST, self._start_copy_manager)
             return
-        self._sessions.discard(number)
+        self._places.leave(number)
         level = logging.INFO if status == 0 else logging.ERROR
         log.log(level, "session %d ended with status %d", number, status)
 
@@ -220,6 +233,7 @@ def run_session(settings: Settings, connection: socket.socket, requests: socket.
         return
     opener = Opener(settings)
     identities = Identities(opener.unit)
+    forks = SessionForks(requests)
     inventories: dict[Version, Inventory] = {}
 
     def configure(request: Message, version: Version, authorized: bool) -> Reply:
@@ -229,7 +243,7 @@ def run_session(settings: Settings, connection: socket.socket, requests: socket.
 
     def make_shell(control: Control) -> Shell:
         return Shell(reactor, control, ServerFacts(), policy(settings, peer),
-                     lambda: secrets.token_bytes(_CHALLENGE), where(settings, local), SessionForks(requests),
+                     lambda: secrets.token_bytes(_CHALLENGE), where(settings, local), forks,
                      configure, opener.device, partial(make_transfer, settings, opener))
 
     def ended() -> None:
@@ -246,7 +260,14 @@ def run_session(settings: Settings, connection: socket.socket, requests: socket.
             log.info("the peer hung up before its session began")
             ended()
 
-    control = Control(reactor, make_shell, ended)
+    def hear() -> None:
+        if forks.told_to_drop():
+            control.drop_stranger("others wait for a place, and nobody has logged in here")
+        else:
+            heard.stop()
+
+    control = Control(reactor, make_shell, forks.logged_in, ended)
+    heard = Watch(reactor, requests, hear)
     connection.setblocking(False)
     reactor.callWhenRunning(adopt)
     reactor.addSystemEventTrigger("before", "shutdown", control.finish)

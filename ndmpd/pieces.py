@@ -114,6 +114,16 @@ def first(pieces: Iterable[Piece], length: int) -> list[Piece]:
     return found
 
 
+def behind(pieces: Iterable[Piece], length: int) -> list[Piece]:
+    """What is left of ``pieces`` without their first ``length`` bytes."""
+    found: list[Piece] = []
+    for piece in pieces:
+        if length < piece.length:
+            found.append(part(piece, length, piece.length - length))
+        length = max(0, length - piece.length)
+    return found
+
+
 def split(piece: Piece, at: int) -> tuple[Piece, Piece]:
     """Cut ``piece`` after ``at`` bytes, 0 < at < length. A block that is cut belongs to both extents."""
     if not 0 < at < piece.length:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from ndmpd import datapath
-from ndmpd.datapath import CHUNK, copy_from_file, copy_to_file, copy_to_socket, put_bytes, read_bytes
+from ndmpd.datapath import copy_from_file, copy_to_file, copy_to_socket, put_bytes, read_bytes
+from ndmpd.filecopy import CHUNK
 from ndmpd.pieces import FileExtent, Inline, LunExtent, OpenFile, Piece, Zeros
 from ndmpd.ports import SourceFault
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ndmpd.devices.errors import DeviceError, PositionLost
+from ndmpd.devices.errors import DeviceError, PositionLost, TransportError
 from ndmpd.devices.tape_motion import TapeMotion
-from ndmpd.devices.tape_outcome import ReadOutcome, Record, Stop, Written, behind
+from ndmpd.devices.tape_outcome import ReadOutcome, Record, Stop, Written, shifted
 from ndmpd.devices.tape_position import UNKNOWN, TapePosition
 from ndmpd.devices.tape_unit import MAX_LENGTH, RESET, SUCCESS
 from ndmpd.devices.unit import LONG, Answer
@@ -46,7 +46,7 @@ class TapeDrive(TapeMotion):
         faults: tuple[SourceFault, ...] = ()
         for batch, part in self._batches(pieces, record_size, count):
             outcome = self._write_batch(part, record_size, batch)
-            faults += behind(done * record_size, outcome.faults)
+            faults += shifted(done * record_size, outcome.faults)
             done += outcome.records
             if outcome.early_warning or outcome.end_of_medium:
                 return Written(done, outcome.early_warning, outcome.end_of_medium, faults)
@@ -68,7 +68,7 @@ class TapeDrive(TapeMotion):
         faults: tuple[SourceFault, ...] = ()
         for number, part in enumerate(_portions(pieces, record_size, count)):
             outcome = self._write_record(part, record_size)
-            faults += behind(number * record_size, outcome.faults)
+            faults += shifted(number * record_size, outcome.faults)
             if outcome.early_warning or outcome.end_of_medium:
                 return Written(number + outcome.records, outcome.early_warning, outcome.end_of_medium, faults)
         return Written(count, faults=faults)
@@ -110,7 +110,11 @@ class TapeDrive(TapeMotion):
 
     def _confirmed(self, before: TapePosition, claimed: int | None, count: int) -> int:
         """How many objects were written since ``before``, by READ POSITION; the drive's claim must agree."""
-        _, now = self.read_position()
+        try:
+            _, now = self.read_position()
+        except (DeviceError, TransportError):
+            self.settle()
+            raise
         measured = None if now is None or before.object is None else now - before.object
         if measured is None:
             measured = claimed

@@ -35,7 +35,7 @@ class Written:
     faults: tuple[SourceFault, ...] = ()
 
 
-def behind(offset: int, faults: tuple[SourceFault, ...]) -> tuple[SourceFault, ...]:
+def shifted(offset: int, faults: tuple[SourceFault, ...]) -> tuple[SourceFault, ...]:
     """The faults of one command, counted from the start of a transfer of which ``offset`` bytes came before.
     """
     return tuple(replace(fault, skipped=fault.skipped + offset) for fault in faults)

@@ -7,14 +7,15 @@ thread that owns the drive sends commands.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ndmpd.devices.errors import DeviceError, no_medium
+from ndmpd.devices.errors import CommandTimeout, DeviceError, TransportError, no_medium
 from ndmpd.devices.tape_position import UNKNOWN, TapePosition
-from ndmpd.devices.unit import Answer, Unit
+from ndmpd.devices.unit import SHORT, Answer, Unit
 from ndmpd.errors import NdmpdError
-from ndmpd.pieces import Inline
+from ndmpd.pieces import Inline, Piece
 from ndmpd.ports import Transport
 from protocol.errors import WireError
 from protocol.scsi import command
@@ -39,6 +40,9 @@ RESET = Asc.POWER_ON >> 8
 _ANYWHERE = frozenset({Opcode.TEST_UNIT_READY, Opcode.INQUIRY, Opcode.REWIND, Opcode.LOAD_UNLOAD,
                        Opcode.RESERVE_6, Opcode.RELEASE_6})
 """Commands that mean the same whatever the cartridge and wherever it stands."""
+_MOVING = frozenset({Opcode.READ_6, Opcode.WRITE_6, Opcode.WRITE_FILEMARKS_6, Opcode.SPACE_6, Opcode.REWIND,
+                     Opcode.LOCATE_10, Opcode.LOCATE_16, Opcode.LOAD_UNLOAD})
+"""Commands after which the tape stands elsewhere."""
 _ABSOLUTE = frozenset({Opcode.LOCATE_10, Opcode.LOCATE_16})
 """Commands that mean the same wherever this cartridge stands."""
 
@@ -85,14 +89,15 @@ class TapeUnit(Unit):
 
         DeviceBusy where somebody else has it reserved. Without a cartridge it opens too: see ``loaded``.
         """
-        self._learning = True
         try:
-            self.reserve()
-        finally:
-            self._learning = False
-        try:
+            self._learning = True
+            try:
+                self.reserve()
+            finally:
+                self._learning = False
             self.learn()
         except Exception:
+            # RESERVE may have been carried out even where no status came back; RELEASE harms no other owner.
             with suppress(Exception):
                 self.release()
             raise
@@ -103,7 +108,11 @@ class TapeUnit(Unit):
         try:
             first = self._first_block_length
             if first is not None and self.block_length is not None and self.block_length != first:
-                self.set_block_length(first)
+                try:
+                    self.set_block_length(first)
+                except (DeviceError, TransportError) as error:
+                    # Whoever opens it next sets what it needs; a drive left reserved would serve nobody.
+                    log.warning("the block length stays %s: %s", self.block_length, error)
             self.release()
         finally:
             self.transport.close()
@@ -149,13 +158,20 @@ class TapeUnit(Unit):
         self.position = self.position.known_as(*self.read_position())
 
     def read_position(self) -> tuple[int | None, int | None]:
-        """READ POSITION: file and object number, as far as the drive can tell."""
+        """READ POSITION: file and object number, as far as the drive can tell.
+
+        Where it fails ``position`` is unknown: whoever asks has a reason to doubt it.
+        """
         for form in tuple(self._forms):
             cdb = command.READ_POSITION.put(action=form)
             try:
                 data = self.ask("read position", cdb, 32 if form is PositionForm.LONG else 20)
+            except TransportError:
+                self.position = UNKNOWN
+                raise
             except DeviceError as error:
                 if not error.refused:
+                    self.position = UNKNOWN
                     raise
                 self._forms.remove(form)
                 continue
@@ -203,6 +219,19 @@ class TapeUnit(Unit):
 
     # Surprises.
 
+    def send(self, doing: str, cdb: bytes, *, out: Sequence[Piece] = (), into: Sequence[Piece] = (),
+             timeout: float = SHORT) -> Answer:
+        """As ``Unit.send``. Where it raises, ``position`` is what the drive says then, or unknown."""
+        try:
+            return super().send(doing, cdb, out=out, into=into, timeout=timeout)
+        except (DeviceError, TransportError) as failure:
+            waiting = isinstance(failure, DeviceError) and failure.status in (Status.BUSY,
+                                                                              Status.TASK_SET_FULL)
+            if cdb[0] in _MOVING and not waiting:
+                # Nothing says how far the command came, and after a timeout it may still be under way.
+                self.settle(ask=not isinstance(failure, CommandTimeout))
+            raise
+
     def attention(self, doing: str, cdb: bytes, sense: Sense) -> None:
         """Medium changed, or reset: find out what is true now, and go on only where that does no harm.
 
@@ -211,12 +240,15 @@ class TapeUnit(Unit):
         """
         changed = sense.code == Asc.MEDIUM_MAY_HAVE_CHANGED
         reset = sense.asc == RESET
+        block_length, in_blocks = self.block_length, cdb[0] in (Opcode.READ_6, Opcode.WRITE_6) and cdb[1] & 1
         if self._learning or not (changed or reset):
             if sense.code == Asc.MODE_PARAMETERS_CHANGED:
                 self.block_length = None
+                if in_blocks:
+                    # Sent again as it is, it would move blocks of whatever length another host has set.
+                    self.set_block_length(block_length or 0)
             return
-        believed, block_length, had_medium = self.position, self.block_length, self.loaded
-        owed = self.unmarked
+        believed, had_medium, owed = self.position, self.loaded, self.unmarked
         if reset:
             self._learning = True
             try:
@@ -235,7 +267,7 @@ class TapeUnit(Unit):
                 self.position, self.unmarked = believed, owed
         if not harmless and opcode not in _ANYWHERE:
             raise DeviceError(self.saying(doing), Status.CHECK_CONDITION, sense)
-        if opcode in (Opcode.READ_6, Opcode.WRITE_6) and cdb[1] & 1 and self.block_length != block_length:
+        if in_blocks and self.block_length != block_length:
             self.set_block_length(block_length or 0)
 
     def failure(self, doing: str, answer: Answer, records: int | None = None) -> DeviceError:
@@ -266,11 +298,12 @@ class TapeUnit(Unit):
         if believed.object is not None and believed.object == self.position.object:
             self.position, self.unmarked = believed, owed
 
-    def settle(self) -> None:
-        """Find the position again after a failure, as far as the drive can tell."""
+    def settle(self, *, ask: bool = True) -> None:
+        """Find the position again after a failure, as far as the drive can tell; unknown without ``ask``."""
         self.position = UNKNOWN
         self.unmarked = False
         try:
-            self.find_position()
-        except (DeviceError, WireError) as error:
+            if ask:
+                self.find_position()
+        except (DeviceError, TransportError, WireError) as error:
             log.warning("position lost: %s", error)

@@ -9,6 +9,7 @@ several names has one node (rule 5), at the entry that holds its data.
 from __future__ import annotations
 
 import stat
+import struct
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -54,6 +55,9 @@ class Figures(Protocol):
 class History:
     """No history: the base of both kinds, and what HIST=n gives."""
 
+    FH_INFO = struct.Struct(">Q")
+    """What a packed entry ends with: where it begins in the stream."""
+
     def folder(self, node: int, parent: int, children: Iterable[tuple[bytes, int]]) -> None:
         """A folder is about to be listed; ``children``: names and nodes of what is in it. The root comes
         first.
@@ -63,6 +67,12 @@ class History:
               later_name: bool = False) -> None:
         """An entry begins at ``position`` of the stream. ``path``: b"" for the root. ``later_name``: of a
         file that had an entry before."""
+
+    def pack(self, out: bytearray, path: bytes, file: Figures, node: int, position: int) -> None:
+        """Append to ``out`` what ``entry`` would post, for ``add``."""
+
+    def add(self, entries: bytearray, count: int) -> None:
+        """``count`` packed entries, of which ``entries`` are the bytes."""
 
     def flush(self) -> None:
         """Post what is still held."""
@@ -77,6 +87,13 @@ class _Batch:
         self._report, self._message = report, int(message)
         self.entries = bytearray()
         self.count = 0
+
+    def has_room(self, size: int) -> bool:
+        return len(self.entries) + size <= BATCH_BYTES
+
+    def add(self, entries: bytearray, count: int) -> None:
+        self.entries += entries
+        self.count += count
 
     def send(self) -> None:
         if self.count:
@@ -95,14 +112,22 @@ class PathHistory(History):
     def entry(self, path: bytes, file: Figures, node: int, position: int, *,
               later_name: bool = False) -> None:
         batch = self._batch
-        mode = file.st_mode
-        pack_file(batch.entries, b"/" + path, _TYPES.get(mode & 0o170000, _OTHER),
-                  file.st_mtime_ns // _SECOND, file.st_atime_ns // _SECOND, file.st_ctime_ns // _SECOND,
-                  file.st_uid, file.st_gid, mode & 0o7777, file.st_size, file.st_nlink, node, position,
-                  self._unsupported)
+        self.pack(batch.entries, path, file, node, position)
         batch.count += 1
         if len(batch.entries) >= BATCH_BYTES:
             batch.send()
+
+    def pack(self, out: bytearray, path: bytes, file: Figures, node: int, position: int) -> None:
+        mode = file.st_mode
+        pack_file(out, b"/" + path, _TYPES.get(mode & 0o170000, _OTHER),
+                  file.st_mtime_ns // _SECOND, file.st_atime_ns // _SECOND, file.st_ctime_ns // _SECOND,
+                  file.st_uid, file.st_gid, mode & 0o7777, file.st_size, file.st_nlink, node, position,
+                  self._unsupported)
+
+    def add(self, entries: bytearray, count: int) -> None:
+        if not self._batch.has_room(len(entries)):
+            self._batch.send()
+        self._batch.add(entries, count)
 
     def flush(self) -> None:
         self._batch.send()
@@ -133,13 +158,21 @@ class NodeHistory(History):
         if later_name:
             return
         batch = self._nodes
-        mode = file.st_mode
-        pack_node(batch.entries, _TYPES.get(mode & 0o170000, _OTHER),
-                  file.st_mtime_ns // _SECOND, file.st_atime_ns // _SECOND, file.st_ctime_ns // _SECOND,
-                  file.st_uid, file.st_gid, mode & 0o7777, file.st_size, file.st_nlink, node, position)
+        self.pack(batch.entries, path, file, node, position)
         batch.count += 1
         if len(batch.entries) >= BATCH_BYTES:
             self.flush()
+
+    def pack(self, out: bytearray, path: bytes, file: Figures, node: int, position: int) -> None:
+        mode = file.st_mode
+        pack_node(out, _TYPES.get(mode & 0o170000, _OTHER),
+                  file.st_mtime_ns // _SECOND, file.st_atime_ns // _SECOND, file.st_ctime_ns // _SECOND,
+                  file.st_uid, file.st_gid, mode & 0o7777, file.st_size, file.st_nlink, node, position)
+
+    def add(self, entries: bytearray, count: int) -> None:
+        if not self._nodes.has_room(len(entries)):
+            self.flush()
+        self._nodes.add(entries, count)
 
     def flush(self) -> None:
         """Names first: a node must have been named before (rule 5)."""

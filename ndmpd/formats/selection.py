@@ -18,6 +18,7 @@ from protocol.ndmp.codes import Version
 
 _UNKNOWN = (1 << 64) - 1
 _EVERYTHING = frozenset(("", "/", "."))
+_SPECIAL = (b"", b"/", b".")
 
 
 class WireName(Protocol):
@@ -78,8 +79,7 @@ def relative(path: str | bytes) -> bytes | None:
     raw = path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")
     if b"\0" in raw:
         return None
-    parts = raw.split(b"/")
-    if not (b"" in parts or b"." in parts or b".." in parts):
-        return raw
+    if b"/." not in raw and b"//" not in raw and raw[:1] not in _SPECIAL and raw[-1] != 0x2F:
+        return raw  # as most are
     parts = [part for part in raw.split(b"/") if part and part != b"."]
     return None if b".." in parts else b"/".join(parts)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 from ndmpd.formats import xattrs
 from ndmpd.formats.history import History
+from ndmpd.formats.run_reader import RunReader
+from ndmpd.formats.small_files import PADDING, SMALL, open_file
 from ndmpd.formats.tally import Tally, shown
 from ndmpd.formats.walk import Folder, Walk
 from ndmpd.pieces import FileExtent, Inline, OpenFile, Piece
@@ -23,8 +25,6 @@ from protocol.streams import pax, tar, tarentry
 from protocol.streams.tar import Type
 from protocol.streams.tarentry import Records
 
-SMALL = 64 << 10
-"""Files up to this many bytes are read when planned and carried by value."""
 JOINED = 256 << 10
 """An ``Inline`` piece is yielded when it has reached this."""
 MAX_RANGES = 100_000
@@ -34,10 +34,8 @@ WATCHED = 32
 EXTENT = 1 << 40
 """One piece never covers more, so that counters of any data path can hold it."""
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _SPECIAL = {stat.S_IFLNK: Type.SYMLINK, stat.S_IFIFO: Type.FIFO, stat.S_IFCHR: Type.CHARACTER,
             stat.S_IFBLK: Type.BLOCK, stat.S_IFREG: Type.REGULAR}
-_PADDING = [bytes(-size % tar.BLOCK) for size in range(tar.BLOCK)]
 
 
 @dataclass(slots=True)
@@ -64,7 +62,7 @@ class TarBackup:
         self._yielded = 0
         self._shared: dict[tuple[int, int], _Shared] = {}
         self._watched: deque[tuple[OpenFile, os.stat_result, bytes]] = deque()
-        self._noatime = os.O_NOATIME
+        self._reader = RunReader(history)
 
     @property
     def position(self) -> int:
@@ -83,6 +81,7 @@ class TarBackup:
                 self._look_again()
         finally:
             self._watched.clear()
+            self._reader.close()
             self._walk.close()
 
     def _put(self, data: bytes) -> None:
@@ -106,44 +105,45 @@ class TarBackup:
         if folder.path:
             history.folder(folder.node, folder.parent, children)
         del children
-        fd, prefix = folder.fd, folder.prefix
-        for name, node, regular in folder.files:
-            path = prefix + name
+        at = 0
+        for segments in self._reader.runs(folder.fd, folder.prefix, folder.files):
+            for segment in segments:
+                if segment.files:
+                    history.add(segment.placed(self.position), segment.files)
+                    self._parts += segment.data
+                    self._joined += segment.size
+                    at += segment.files
+                if segment.skipped:
+                    name, node, regular = folder.files[at]
+                    at += 1
+                    yield from self._single(folder, name, node, regular)
+                if self._joined >= JOINED:
+                    yield self._join()
+
+    def _single(self, folder: Folder, name: bytes, node: int, regular: bool) -> Iterator[Piece]:
+        """One file of any kind."""
+        path = folder.prefix + name
+        large = None
+        try:
             if regular:
-                try:
-                    file = self._open(name, fd)
-                except OSError as error:
-                    self._unreadable(path, error)
-                    continue
-                large = self._regular(file, path, node)
+                large = self._regular(open_file(name, folder.fd), path, node)
             else:
-                large = None
-                try:
-                    self._other(fd, name, path, node)
-                except OSError as error:
-                    self._unreadable(path, error)
-                    continue
-            if large:
-                yield self._join()
-                for extent in large:
-                    self._yielded += extent.length
-                    yield extent
-                self._put(_PADDING[self._yielded % tar.BLOCK])
-                large.clear()
-            if self._joined >= JOINED:
-                yield self._join()
+                self._other(folder.fd, name, path, node)
+        except OSError as error:
+            self._unreadable(path, error)
+            return
+        if large:
+            yield self._join()
+            for extent in large:
+                self._yielded += extent.length
+                yield extent
+            self._put(PADDING[self._yielded % tar.BLOCK])
 
     def _unreadable(self, path: bytes, error: OSError) -> None:
         if error.errno == errno.ENOENT:
             self._tally.loss(path, "vanished before it could be read")
         else:
             self._tally.loss(path, f"could not be read: {error.strerror}")
-
-    def _open(self, name: bytes, folder: int) -> int:
-        try:
-            return os.open(name, _READ | self._noatime, dir_fd=folder)
-        except PermissionError:  # O_NOATIME is the owner's and root's
-            return os.open(name, _READ, dir_fd=folder)
 
     def _folder_entry(self, folder: Folder) -> None:
         status = folder.status
@@ -230,7 +230,7 @@ class TarBackup:
         if len(data) < size:
             data = data.ljust(size, b"\0")
         parts.append(data)
-        padding = _PADDING[size % tar.BLOCK]
+        padding = PADDING[size % tar.BLOCK]
         parts.append(padding)
         self._joined += size + len(padding)
 
@@ -296,8 +296,12 @@ class TarBackup:
         file, before, path = self._watched.popleft()
         if file.fd < 0:
             return
-        after = os.fstat(file.fd)
-        if (after.st_mtime_ns, after.st_ctime_ns) != (before.st_mtime_ns, before.st_ctime_ns):
+        try:
+            after = os.fstat(file.fd)
+            changed = (after.st_mtime_ns, after.st_ctime_ns) != (before.st_mtime_ns, before.st_ctime_ns)
+        except OSError:  # nobody can say that it did not
+            changed = True
+        if changed:
             self._tally.change(path)
 
 

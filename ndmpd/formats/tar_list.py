@@ -21,9 +21,12 @@ _FORMATS: dict[int, int] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Figures:
-    """What a stream tells of a file; access and change times it does not."""
+    """What a stream tells of a file; access and change times it does not.
+
+    Not frozen: one is made for each entry, and freezing would take longer than all the rest of it.
+    """
 
     st_mode: int
     st_uid: int

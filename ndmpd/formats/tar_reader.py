@@ -84,7 +84,12 @@ class EntryReader:
             entry, self._unread = self._unread, None
             return entry
         offset = self._entry_end
-        self._skip(offset - self.position)
+        held = len(self._buffer)
+        at = offset - (self._end - held)
+        if self._at <= at <= held:
+            self._at = at
+        else:
+            self._skip(offset - self.position)
         records: dict[bytes, bytes] = {}
         long_name = long_link = None
         try:
@@ -126,8 +131,8 @@ class EntryReader:
                 entry = tarentry.take(header, block, offset, records, long_name, long_link)
                 if entry.old_map_follows:
                     self._old_map(entry)
-                self._body_left = entry.stored
-                self._entry_end = self.position + tar.padded(entry.stored)
+                self._body_left = stored = entry.stored
+                self._entry_end = self._end - len(self._buffer) + self._at + -(-stored // BLOCK) * BLOCK
                 return entry
         except WireError as error:
             raise StreamError(f"byte {offset} of the stream: {error}") from error

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ndmpd.net.shell import Shell
+from ndmpd.net.silence import LOOK_EVERY, PATIENCE, silent
 from ndmpd.session.events import Shutdown
 from protocol.errors import WireError
 from protocol.ndmp.record import Unframer, frame
@@ -37,12 +38,15 @@ LOGIN_WITHIN = 60.0
 
 @implementer(IPushProducer)
 class Control(Protocol):
-    """``make_shell`` gives the connection its shell. ``ended`` is called when it is gone and all is free."""
+    """``make_shell`` gives the connection its shell. ``logged_in`` is called once the peer has logged in,
+    ``ended`` when the connection is gone and all is free.
+    """
 
     def __init__(self, reactor: Any, make_shell: Callable[[Control], Shell],
-                 ended: Callable[[], None]) -> None:
+                 logged_in: Callable[[], None], ended: Callable[[], None]) -> None:
         self._reactor = reactor
         self._make_shell = make_shell
+        self._logged_in = logged_in
         self._ended = ended
         self._unframer = Unframer(STRANGER_RECORD)
         self._waiting: deque[bytes] = deque()
@@ -61,12 +65,27 @@ class Control(Protocol):
         transport.setTcpKeepAlive(True)
         transport.registerProducer(self, True)
         self._login = self._reactor.callLater(LOGIN_WITHIN, self._too_slow)
+        self._look = self._reactor.callLater(LOOK_EVERY, self._look_after_peers)
         self._shell = self._make_shell(self)
         self._shell.start()
 
+    def _look_after_peers(self) -> None:
+        """Let go of peers that lost their power while something was under way to them."""
+        self._look = self._reactor.callLater(LOOK_EVERY, self._look_after_peers)
+        transport: Any = self.transport
+        if silent(transport.getHandle()):
+            log.warning("the peer has not answered for %d s", PATIENCE)
+            transport.abortConnection()
+        else:
+            self._shell.lose(silent)
+
     def _too_slow(self) -> None:
-        if not self._shell.session.authorized:
-            log.warning("nobody logged in within %d s", LOGIN_WITHIN)
+        self.drop_stranger(f"nobody logged in within {LOGIN_WITHIN:.0f} s")
+
+    def drop_stranger(self, reason: str) -> None:
+        """End the session unless the peer has logged in."""
+        if self.connected and not self._shell.session.authorized:
+            log.warning("%s", reason)
             self.shut_down()
 
     def shut_down(self) -> None:
@@ -95,8 +114,9 @@ class Control(Protocol):
         try:
             while self._waiting and not (session.busy or session.closed or self._congested or self._held):
                 self._shell.receive(self._waiting.popleft())
-                if session.authorized:
+                if session.authorized and self._unframer.max_record != MAX_RECORD:
                     self._unframer.max_record = MAX_RECORD
+                    self._logged_in()
         finally:
             self._turning = False
         broken = self._unframer.broken
@@ -166,8 +186,9 @@ class Control(Protocol):
         """The transport is gone; ``connectionLost`` follows."""
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        if self._login.active():
-            self._login.cancel()
+        for later in self._login, self._look:
+            if later.active():
+                later.cancel()
         log.info("connection closed")
         self._closing = self._shell.close()
         self._closing.addBoth(self._over)

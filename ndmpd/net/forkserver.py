@@ -51,7 +51,11 @@ class Verb(IntEnum):
     """[number] end what was forked under that number."""
     EXITED = 4
     """[number, status] of a session or a copy manager, told to the listener."""
-    COPY_MANAGER = 5
+    LOGGED_IN = 5
+    """[number] the peer of a session has logged in; a session's own is 0. Told to the listener."""
+    DROP = 6
+    """[number] end that session unless its peer has logged in. Told to the session, as 0."""
+    COPY_MANAGER = 7
     """[number] fork the copy manager of the embedded SAN."""
 
 
@@ -106,6 +110,16 @@ class SessionForks:
     def kill(self, job: int) -> None:
         with suppress(OSError):
             send(self._requests, Verb.KILL, job)
+
+    def logged_in(self) -> None:
+        """The session's peer is no stranger any more."""
+        with suppress(OSError):
+            send(self._requests, Verb.LOGGED_IN, 0)
+
+    def told_to_drop(self) -> bool:
+        """Take what there is to read; False where that is the end of the fork server."""
+        message = receive(self._requests)
+        return message is not None and message[0] is Verb.DROP
 
 
 @dataclass(slots=True)
@@ -184,8 +198,16 @@ class _Server:
                 self._fork(_Child(number, asker, awaited=True), [], self._run_copy_manager)
             elif verb is Verb.KILL:
                 self._end(number, asker)
+            elif verb is Verb.LOGGED_IN:
+                for child in self._children.values():
+                    if child.requests is asker:
+                        send(self._control, Verb.LOGGED_IN, child.number)
+            elif verb is Verb.DROP:
+                for child in self._children.values():
+                    if child.number == number and child.asker is asker and child.requests is not None:
+                        send(child.requests, Verb.DROP, 0)
         except OSError as failure:
-            log.error("cannot fork: %s", failure)
+            log.error("%s: %s", verb.name, failure)
             if verb in (Verb.SESSION, Verb.COPY_MANAGER):
                 with suppress(OSError):
                     send(asker, Verb.EXITED, number, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import socket
 import threading
 import time
 from collections import deque
@@ -155,6 +156,11 @@ class Shell:
     def resume(self) -> None:
         self._data.resume()
 
+    def lose(self, gone: Callable[[socket.socket], bool]) -> None:
+        """Break data connections whose peer is ``gone``."""
+        self._data.lose(gone)
+        self._mover.lose(gone)
+
     # Figures.
 
     def data(self) -> DataFigures:
@@ -286,6 +292,8 @@ class Shell:
     def _from_mover(self, event: Happening, run: MoverRun) -> None:
         """From the mover's thread. What an ended run still says is dropped."""
         def deliver() -> None:
+            # A backup that is over at once may have ended before the reactor saw that it has begun.
+            self._data.look()
             if self._mover.hears(run):
                 self.handle(event)
 

@@ -120,6 +120,7 @@ class Changer(Unit):
     def close(self) -> None:
         for drive in self._drives.values():
             drive.close()
+        self.library.close()
         super().close()
 
     def element(self, task: Task, name: str) -> Element:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from dataclasses import replace
 from pathlib import Path
 
 from ndmpd.san.errors import SanError
@@ -16,6 +17,7 @@ from protocol.scsi.spc import DeviceType
 
 GIB = 1 << 30
 CHANGER = "mc0"
+COPY_MANAGER = "copy0"
 _SPARE_SLOTS = 8
 _PATIENCE = 60.0
 _BLOCK = 512
@@ -34,8 +36,9 @@ def create(
     """The embedded SAN in ``state_dir``/san. It is made where there is none yet; one that is there stays.
 
     Changer mc0, drives tape0.., cartridges E01001L8.., the first ones in the drives with their home slots
-    known and empty, disks disk0.. as sparse files. Sizes in bytes; ``early_warning``: the zone before the end
-    of a cartridge (see ``early_warning_zone``); ``slots``: as many as cartridges, and eight, unless told.
+    known and empty, disks disk0.. as sparse files, copy manager copy0. Sizes in bytes; ``early_warning``:
+    the zone before the end of a cartridge (see ``early_warning_zone``); ``slots``: as many as cartridges, and
+    eight, unless told.
     """
     path = Path(state_dir).absolute() / "san"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,7 +46,7 @@ def create(
     lock.lock(_PATIENCE)
     try:
         if (path / SETTINGS).exists():
-            return San.open(path)
+            return _with_copy_manager(San.open(path))
         zone = early_warning_zone(capacity) if early_warning is None else early_warning
         if not 0 <= zone < capacity:
             raise SanError(f"an early-warning zone of {zone} bytes does not fit a cartridge of {capacity}")
@@ -52,6 +55,7 @@ def create(
         units = [UnitRecord(CHANGER, DeviceType.CHANGER)]
         units += [UnitRecord(f"tape{number}", DeviceType.TAPE, number) for number in range(drives)]
         units += [UnitRecord(f"disk{number}", DeviceType.DISK, number) for number in range(disks)]
+        units.append(UnitRecord(COPY_MANAGER, DeviceType.PROCESSOR))
         san = San(path, secrets.token_bytes(16), flush, {one.name: one for one in units})
         names = [barcode(number) for number in range(1, cartridges + 1)]
         _fill(san, names, capacity, zone, disk_size)
@@ -62,6 +66,15 @@ def create(
         return san
     finally:
         lock.close()
+
+
+def _with_copy_manager(san: San) -> San:
+    """A SAN made before there were copy managers gets its own."""
+    if san.of_type(DeviceType.PROCESSOR):
+        return san
+    san = replace(san, units={**san.units, COPY_MANAGER: UnitRecord(COPY_MANAGER, DeviceType.PROCESSOR)})
+    san.save()
+    return san
 
 
 def _fill(san: San, cartridges: list[str], capacity: int, early_warning: int, disk_size: int) -> None:

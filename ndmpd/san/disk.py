@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ndmpd.datapath import copy_from_file, copy_to_file, read_bytes
 from ndmpd.pieces import FileExtent, Inline, OpenFile, Piece, split
 from ndmpd.san.commands import READ_12, VERIFY_10, VERIFY_16, WRITE_12
+from ndmpd.san.copymanager.commands import THIRD_PARTY_OPERATIONS
 from ndmpd.san.dataphase import clip
 from ndmpd.san.errors import CheckCondition, refused
 from ndmpd.san.folder import San
@@ -211,7 +212,8 @@ class Disk(Unit):
 
     device_type = DeviceType.DISK
     product = "VIRTUAL DISK"
-    operations = OperationTable(PRIMARY_OPERATIONS, DISK_OPERATIONS)
+    third_party = True
+    operations = OperationTable(PRIMARY_OPERATIONS, DISK_OPERATIONS, THIRD_PARTY_OPERATIONS)
 
     def __init__(self, san: San, name: str) -> None:
         super().__init__(san, name)

@@ -15,6 +15,10 @@ class UnitBusy(NdmpdError):
     """Another process kept the unit for longer than the command may take."""
 
 
+class CopyManagerGone(NdmpdError):
+    """The copy manager does not run, or ended in the middle of a command; the text says what to do."""
+
+
 class CheckCondition(Exception):
     """Ends a command with CHECK CONDITION and this sense. Never leaves ``ndmpd.san``."""
 

@@ -57,6 +57,10 @@ class Library:
         self._elements: dict[int, Element] = {}
         self._known = 0
 
+    def close(self) -> None:
+        """Close the map's file; a later use opens it again."""
+        self._state.file.close()
+
     @property
     def elements(self) -> dict[int, Element]:
         """By address, ascending."""

@@ -18,7 +18,7 @@ from ndmpd.san.locks import SharedFile
 FOLDER = "nexus"
 _LOOKING = 0.1
 """Seconds in which whoever looks whether a nexus lives has looked."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:,+-]{0,200}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:,+-]{0,200}")
 
 
 class Nexus:
@@ -30,7 +30,7 @@ class Nexus:
 
     def __init__(self, san_dir: str | Path, name: str | None = None) -> None:
         self.id = name or secrets.token_hex(8)
-        if not _NAME.fullmatch(self.id):
+        if not NAME.fullmatch(self.id):
             raise SanError(f"{self.id!r} cannot name a nexus")
         path = Path(san_dir) / FOLDER / self.id
         self._pid = os.getpid()

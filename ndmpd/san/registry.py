@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ndmpd.san.changer import Changer
+from ndmpd.san.copymanager.unit import CopyManagerUnit
 from ndmpd.san.disk import Disk
 from ndmpd.san.folder import San
 from ndmpd.san.tape import TapeDrive
@@ -13,6 +14,7 @@ UNIT_CLASSES: dict[DeviceType, type[Unit]] = {
     DeviceType.TAPE: TapeDrive,
     DeviceType.CHANGER: Changer,
     DeviceType.DISK: Disk,
+    DeviceType.PROCESSOR: CopyManagerUnit,
 }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ndmpd.san.copymanager.commands import THIRD_PARTY_OPERATIONS
 from ndmpd.san.errors import CheckCondition, SanError, not_ready, refused
 from ndmpd.san.folder import San
 from ndmpd.san.library import Library
@@ -62,26 +63,37 @@ class TapeDrive(Unit):
     device_type = DeviceType.TAPE
     product = "VIRTUAL TAPE"
     removable = True
+    third_party = True
     state_type = TapeState
     operations: ClassVar[OperationTable] = OperationTable(
-        PRIMARY_OPERATIONS, DATA_OPERATIONS, MOTION_OPERATIONS, REPORT_OPERATIONS)
+        PRIMARY_OPERATIONS, DATA_OPERATIONS, MOTION_OPERATIONS, REPORT_OPERATIONS, THIRD_PARTY_OPERATIONS)
     state: TapeState
 
     def __init__(self, san: San, name: str, library: Library | None = None) -> None:
         super().__init__(san, name)
         self.library = library or Library(san)
+        self._own_library = library is None
         self.index = san.unit(name).index
         self._medium: Medium | None = None
         self._medium_changes = 0
+        self.lent_length = 0
+        """Block length for the commands of a copy manager, whose initiator must not find the mode changed."""
 
     def close(self) -> None:
         self.forget()
+        if self._own_library:
+            self.library.close()
         super().close()
 
     def forget(self) -> None:
         if self._medium is not None:
             self._medium.close()
             self._medium = None
+
+    @property
+    def block_length(self) -> int:
+        """What FIXED=1 reads and writes count in."""
+        return self.lent_length or self.state.block_length
 
     # The cartridge.
 

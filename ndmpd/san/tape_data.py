@@ -56,12 +56,12 @@ def _failing(drive: TapeDrive, code: int, residue: int) -> Iterator[None]:
 def write_6(drive: TapeDrive, task: Task) -> None:
     field = task.field
     fixed, length = field["fixed"], field["length"]
-    if fixed and not drive.state.block_length:
+    if fixed and not drive.block_length:
         raise task.refuse("fixed")
     medium = drive.writable
     if not length:
         return
-    size, count = (drive.state.block_length, length) if fixed else (length, 1)
+    size, count = (drive.block_length, length) if fixed else (length, 1)
     task.expect(size * count)
     drive.go_to_end(medium)
     before = medium.map.used
@@ -85,7 +85,7 @@ def write_6(drive: TapeDrive, task: Task) -> None:
 def read_6(drive: TapeDrive, task: Task) -> None:
     field = task.field
     fixed, length = field["fixed"], field["length"]
-    if fixed and not drive.state.block_length:
+    if fixed and not drive.block_length:
         raise task.refuse("fixed")
     if fixed and field["sili"]:
         raise task.refuse("sili")
@@ -118,7 +118,7 @@ def _end_of_records(drive: TapeDrive, medium: Medium, place: int, residue: int) 
 
 
 def _read_fixed(drive: TapeDrive, task: Task, medium: Medium, count: int) -> None:
-    size, place = drive.state.block_length, drive.place(medium)
+    size, place = drive.block_length, drive.place(medium)
     run = medium.map.at(place)
     number = min(run.count, count) if run and run.size == size else 0
     if run and number:
@@ -143,7 +143,7 @@ def _read_variable(drive: TapeDrive, task: Task, medium: Medium, length: int) ->
     _take(drive, task, medium, run.offset, min(run.size, length))
     drive.go(place + 1)
     # SILI suppresses the report of a shorter record, and of a longer one only in variable-block mode.
-    silent = task.field["sili"] and (run.size < length or not drive.state.block_length)
+    silent = task.field["sili"] and (run.size < length or not drive.block_length)
     if run.size != length and not silent:
         raise CheckCondition(
             Sense(SenseKey.NO_SENSE, Asc.NONE, length - run.size & _INFORMATION_MASK, ili=True))

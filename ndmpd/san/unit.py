@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from ndmpd.pieces import FileExtent
 from ndmpd.ports import Command, Result
+from ndmpd.san.copymanager.profile import load_profile
 from ndmpd.san.errors import CheckCondition, SanError, refused
 from ndmpd.san.folder import VENDOR, San
 from ndmpd.san.modes import Modes
@@ -70,6 +71,10 @@ class Unit:
     operations: ClassVar[OperationTable]
     state_type: ClassVar[type[UnitState]] = UnitState
     removable: ClassVar[bool] = False
+    third_party: ClassVar[bool] = False
+    """Whether it takes EXTENDED COPY (``ndmpd.san.copymanager``)."""
+    admits_copies = False
+    """Whether whoever has opened it carries such commands out."""
 
     def __init__(self, san: San, name: str) -> None:
         self.san = san
@@ -220,13 +225,17 @@ class Unit:
 
     def inquiry(self) -> Inquiry:
         return Inquiry(self.device_type, VENDOR, self.product, REVISION, removable=self.removable,
-                       command_queue=False)
+                       third_party_copy=self.third_party, command_queue=False)
 
     def vpd(self) -> dict[int, bytes]:
         """The vital product data pages by code, whole, without page 00h."""
         designators = self.san.designators(self.name, self.product)
-        return {Vpd.SERIAL_NUMBER: put_serial(self.device_type, self.san.serial(self.name)),
-                Vpd.IDENTIFICATION: put_identification(self.device_type, designators)}
+        pages: dict[int, bytes] = {
+            Vpd.SERIAL_NUMBER: put_serial(self.device_type, self.san.serial(self.name)),
+            Vpd.IDENTIFICATION: put_identification(self.device_type, designators)}
+        if self.third_party and (page := load_profile(self.san, self.name).page(self.device_type)):
+            pages[Vpd.THIRD_PARTY_COPY] = page
+        return pages
 
     def vpd_page(self, page: int) -> bytes | None:
         pages = self.vpd()

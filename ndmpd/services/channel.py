@@ -59,7 +59,10 @@ class Kind(IntEnum):
     FAILED = 12
     """[errno]: a destination could not be written; the pull's bytes were passed over. Payload: reason."""
     MOVER = 13
-    """The first frame of DATA's. Payload: the type of data mover that the DMA asked for."""
+    """The first frame of DATA's, unless it is NAS. Payload: the type of data mover that the DMA asked for."""
+
+
+_KINDS = frozenset(Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +118,16 @@ def receive(end: socket.socket) -> Frame | None:
     file = None
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            file = OpenFile(struct.unpack("i", data[:_FD])[0], "")
+            # Room for one is, as the kernel rounds it, room for two: none may stay open that no piece has.
+            whole = len(data) // _FD * _FD
+            found = [OpenFile(fd, "") for (fd,) in struct.iter_unpack("i", data[:whole])]
+            file = found[0] if found else None
+            del found
     if len(header) < _FRAME.size:
         header += _exactly(end, _FRAME.size - len(header))
     kind, size, a, b, c = _FRAME.unpack(header)
+    if kind not in _KINDS:
+        raise StreamError(f"the local channel has a frame of kind {kind}; it is out of step")
     if size > MOST_INLINE:
         raise StreamError(f"the local channel announces {size} bytes in one frame; it is out of step")
     return Frame(Kind(kind), a, b, c, _exactly(end, size) if size else b"", file)

@@ -19,7 +19,7 @@ from ndmpd.devices.disk import Disk
 from ndmpd.devices.errors import PositionLost
 from ndmpd.devices.leases import Lease, Leases, abandoned
 from ndmpd.devices.tape import TapeDrive
-from ndmpd.devices.tape_outcome import Written, behind
+from ndmpd.devices.tape_outcome import Written, shifted
 from ndmpd.devices.tape_position import TapePosition
 from ndmpd.errors import NdmpdError
 from ndmpd.offload.abilities import Abilities
@@ -157,7 +157,8 @@ class CopyPath:
         done = 0
         faults: tuple[SourceFault, ...] = ()
         try:
-            for step in backup_steps(pieces, record_size, self._tape, self._disks, self._abilities, self.batch):
+            for step in backup_steps(pieces, record_size, self._tape, self._disks, self._abilities,
+                                     self.batch):
                 if self._run.stopped:
                     break
                 if isinstance(step, CopyCommand):
@@ -167,7 +168,7 @@ class CopyPath:
                         return Written(done, early_warning=end, faults=faults)
                     continue
                 written = self._head.write(drive, step.pieces, record_size, step.records)
-                faults += behind(done * record_size, written.faults)
+                faults += shifted(done * record_size, written.faults)
                 done += written.records
                 if written.early_warning or written.end_of_medium:
                     return Written(done, written.early_warning, written.end_of_medium, faults)
@@ -317,7 +318,8 @@ def _ends_tape(copied: Copied) -> bool:
 def _stops_reading(copied: Copied) -> bool:
     """Whether the tape met a mark, an end or another record length: for the head to meet as well."""
     sense = copied.source.sense if copied.source else None
-    return sense is not None and (sense.key is SenseKey.BLANK_CHECK or sense.filemark or sense.ili or sense.eom)
+    return sense is not None and (sense.key is SenseKey.BLANK_CHECK or sense.filemark or sense.ili
+                                  or sense.eom)
 
 
 def _transient(copied: Copied) -> bool:

@@ -7,6 +7,7 @@ import pickle
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Thread
 from typing import Protocol
 
 from ndmpd.errors import StreamError
@@ -57,6 +58,8 @@ class DataService:
         self._counters: Counters | None = None
         self._over = False
         self._paused = False
+        self._starting = False
+        """The job has not yet told that it has started."""
 
     def attach(self, connection: socket.socket, local: bool) -> None:
         """The data connection is there. Until a job has it, its loss is noticed here."""
@@ -96,24 +99,28 @@ class DataService:
             self._rewatch()
             self._tell(events.DataFailed(Error.UNDEFINED, f"no process could be made for the job: {failure}"))
             return
-        self._over = False
+        self._over, self._starting = False, True
         self._incoming = Events()
         self._watching = self._watch(self._job, self._hear)
         if self._paused:
             self._watching.pause()
 
     def _spawned(self, order: Order, connection: socket.socket, counters: Counters) -> socket.socket:
-        """Our end of the socket to a process that has its order."""
+        """Our end of the socket to a process that is being handed its order."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 self._processes.spawn(self._number, theirs, connection, counters.fd)
-            ours.sendall(pickle.dumps(order, pickle.HIGHEST_PROTOCOL))
-            ours.shutdown(socket.SHUT_WR)
+            _hand_over(pickle.dumps(order, pickle.HIGHEST_PROTOCOL), ours)
         except BaseException:
             ours.close()
             raise
         return ours
+
+    def look(self) -> None:
+        """Hear what a job has told that is being started: it came before whatever its mover tells now."""
+        if self._job is not None and self._starting:
+            self._hear()
 
     def _hear(self) -> None:
         """Something of the job can be read, or it has ended."""
@@ -136,6 +143,8 @@ class DataService:
 
     def _take(self, event: Event) -> None:
         match event:
+            case events.DataStarted():
+                self._starting = False
             case events.DataHalted():
                 self._over = True
                 self._drop()
@@ -180,6 +189,13 @@ class DataService:
             self._counters.close()
             self._counters = None
 
+    def lose(self, gone: Callable[[socket.socket], bool]) -> None:
+        """Break the data connection where its peer is ``gone``: a job that waits for it waits no longer."""
+        if self._link is not None and gone(self._link[0]):
+            log.warning("data connection: the peer does not answer any more")
+            with suppress(OSError):
+                self._link[0].shutdown(socket.SHUT_RDWR)
+
     def pause(self) -> None:
         self._paused = True
         if self._job is not None and self._watching is not None:
@@ -214,3 +230,23 @@ class DataService:
         if self._link is not None:
             self._link[0].close()
             self._link = None
+
+
+def _hand_over(order: bytes, job: socket.socket) -> None:
+    """Send ``order`` without waiting. What the socket does not take at once (a long file list) is sent by a
+    thread as the process reads; should that die meanwhile, its end of the socket tells.
+    """
+    sent = 0
+    with suppress(BlockingIOError):
+        while sent < len(order):
+            sent += job.send(memoryview(order)[sent:], socket.MSG_DONTWAIT)
+    if sent == len(order):
+        job.shutdown(socket.SHUT_WR)
+        return
+
+    def send_rest(job: socket.socket) -> None:
+        with job, suppress(OSError):
+            job.sendall(memoryview(order)[sent:])
+            job.shutdown(socket.SHUT_WR)
+
+    Thread(target=send_rest, args=(job.dup(),), name="order", daemon=True).start()

@@ -150,12 +150,12 @@ def _outlet(butype: Butype, job: Job, order: Order, asked: transfer.Mover, conne
             counters: Counters, lowering: Lowering) -> Outlet:
     on_fault = partial(butype.fault, job)
     if order.local:
-        return LocalOutlet(connection, asked, on_fault, counters.add)
+        return LocalOutlet(connection, on_fault, counters.add, asked)
     return RemoteOutlet(connection, lowering, on_fault, counters.add)
 
 
 def _inlet(reporter: SessionReporter, order: Order, asked: transfer.Mover, connection: socket.socket,
            counters: Counters, lowering: Lowering) -> LocalInlet | RemoteInlet:
     if order.local:
-        return LocalInlet(connection, asked, reporter.ask, counters.add)
+        return LocalInlet(connection, reporter.ask, counters.add, asked)
     return RemoteInlet(connection, lowering, reporter.ask, counters.add)

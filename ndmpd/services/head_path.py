@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from ndmpd.devices.tape import TapeDrive
-from ndmpd.devices.tape_outcome import Written
+from ndmpd.devices.tape_outcome import Written, shifted
 from ndmpd.errors import NdmpdError
-from ndmpd.pieces import Piece, Zeros
+from ndmpd.pieces import LunExtent, Piece, Zeros, behind, first
 from ndmpd.ports import SourceFault, Transport
 from ndmpd.services.lowering import Lowering
+
+IN_MEMORY = 8 << 20
+"""Bytes of a disk's blocks that are in memory at a time, where the disk is no local file."""
 
 
 class HeadPath:
@@ -23,6 +25,28 @@ class HeadPath:
         """``count`` records from ``pieces``; as ``TapeDrive.write_records``. Blocks that cannot be read are
         zeros, and among the faults.
         """
+        if all(self._at_hand(piece) for piece in pieces):
+            return self._write(drive, pieces, record_size, count)
+        done = 0
+        faults: tuple[SourceFault, ...] = ()
+        while True:
+            batch = min(count - done, max(1, IN_MEMORY // record_size))
+            written = self._write(drive, first(pieces, batch * record_size), record_size, batch)
+            faults += shifted(done * record_size, written.faults)
+            done += written.records
+            if done == count or written.early_warning or written.end_of_medium:
+                return Written(done, written.early_warning, written.end_of_medium, faults)
+            pieces = behind(pieces, batch * record_size)
+
+    def _at_hand(self, piece: Piece) -> bool:
+        if not isinstance(piece, LunExtent):
+            return True
+        try:
+            return self.lowering.destination(piece) is not None
+        except NdmpdError:
+            return False
+
+    def _write(self, drive: TapeDrive, pieces: Sequence[Piece], record_size: int, count: int) -> Written:
         sources: list[Piece] = []
         faults: list[SourceFault] = []
         at = 0
@@ -37,7 +61,10 @@ class HeadPath:
                 sources.append(Zeros(end - at))
                 at = end
         written = drive.write_records(sources, record_size, count)
-        return replace(written, faults=(*faults, *written.faults)) if faults else written
+        if not faults:
+            return written
+        return Written(written.records, written.early_warning, written.end_of_medium,
+                       (*faults, *written.faults))
 
     def close(self) -> None:
         self.lowering.close()

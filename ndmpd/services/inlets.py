@@ -11,8 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from ndmpd.datapath import CHUNK, length_of, put_bytes
+from ndmpd.datapath import length_of, put_bytes
 from ndmpd.errors import StreamError
+from ndmpd.filecopy import CHUNK
 from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, part
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
@@ -79,11 +80,11 @@ class _Range(ABC):
 class LocalInlet(_Range):
     """Destinations go to the mover, which fills them itself."""
 
-    def __init__(self, end: socket.socket, asked: Mover, ask: Ask, on_bytes: OnBytes) -> None:
+    def __init__(self, end: socket.socket, ask: Ask, on_bytes: OnBytes, asked: Mover = Mover.NAS) -> None:
         super().__init__(ask, on_bytes)
         self._channel = end
-        self._asked: Mover | None = asked
-        """To be said once."""
+        self._asked = asked
+        """Said once; the head moves what nothing else is asked for."""
 
     def read_some(self, size: int) -> bytes:
         size = self._within(size)
@@ -114,9 +115,9 @@ class LocalInlet(_Range):
     def _pull(self, pull: Frame, destinations: Sequence[Piece] = ()) -> Frame | None:
         """The mover's answer, None where it has closed: there is no more of the stream."""
         try:
-            if self._asked is not None:
+            if self._asked is not Mover.NAS:
                 channel.send(self._channel, Frame(Kind.MOVER, payload=self._asked.encode()))
-                self._asked = None
+                self._asked = Mover.NAS
             channel.send(self._channel, pull)
             for piece in destinations:
                 channel.send_piece(self._channel, piece)

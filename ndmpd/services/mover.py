@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 
 from ndmpd.services.mover_backup import BackupRun, LocalSource, RemoteSource
 from ndmpd.services.mover_recover import LocalRecover, RecoverRun, RemoteRecover
@@ -74,6 +75,11 @@ class MoverService:
             self._ended = True
             self._run.stop()
         return self._run
+
+    def lose(self, gone: Callable[[socket.socket], bool]) -> None:
+        """Break the data connection where its peer is ``gone``: a run that waits for it waits no longer."""
+        if self._run is not None:
+            self._run.lose(gone)
 
     def release(self) -> None:
         """Nobody asks for the figures any more."""

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any
 
+from ndmpd.devices.errors import DeviceError, PositionLost, TransportError
 from ndmpd.devices.tape_outcome import Written
 from ndmpd.errors import SourceError
 from ndmpd.pieces import FileExtent, Inline, Piece, Zeros, split
@@ -32,6 +33,8 @@ _SAY = 64
 """Pieces taken after which DATA is told so, where it may be waiting for that (see ``outlets.AHEAD``)."""
 _MOST_OPEN = 256
 """Extents of files, and so descriptors, that a batch is made of at most, unless a record needs more."""
+_MOST_HELD = 8 << 20
+"""Bytes in memory that a batch is made of, likewise: they should be in the processor's cache when written."""
 
 
 class Source(ABC):
@@ -122,19 +125,30 @@ class RemoteSource(Source):
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._count = 0
-        self._room = memoryview(b"")
+        self._buffer = self._room = memoryview(bytearray(self._SIZE))
+        """The buffer that is being filled, and what is left of it."""
+        self._free: list[memoryview] = []
+        self._full: deque[tuple[int, memoryview]] = deque()
+        """Buffers with how many pieces have to be on tape before they can be filled again. Fresh memory costs
+        more than the bytes that are put into it.
+        """
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
 
     def next(self) -> tuple[int, Piece] | None:
         if not self._room:
-            self._room = memoryview(bytearray(self._SIZE))
+            self._full.append((self._count, self._buffer))
+            self._room = self._buffer = self._free.pop() if self._free else memoryview(bytearray(self._SIZE))
         got = self._connection.recv_into(self._room)
         if not got:
             return None
         piece, self._room = Inline(self._room[:got]), self._room[got:]
         self._count += 1
         return self._count - 1, piece
+
+    def written(self, pieces: int) -> None:
+        while self._full and self._full[0][0] <= pieces:
+            self._free.append(self._full.popleft()[1])
 
     def idle(self) -> bool:
         return not self._poll.poll(_STALL)
@@ -152,6 +166,8 @@ class BackupRun(MoverRun):
         """Pieces not yet on tape with their numbers, in order; the first may be a rest."""
         self._waiting = 0
         self._extents = 0
+        self._held = 0
+        """Of the bytes that wait, those in memory."""
         self._begun = -1, 0
         """The last piece of which something is on tape, and how many bytes of it are."""
         self._faulty = -1
@@ -159,6 +175,8 @@ class BackupRun(MoverRun):
         self._ended = False
         self._full = False
         """The cartridge is at its end: no further record."""
+        self._flushed = False
+        """Everything is on tape, and the run ends."""
 
     def move(self) -> None:
         try:
@@ -182,14 +200,20 @@ class BackupRun(MoverRun):
         """Everything is on tape and out of the drive's buffer before the peer hears so."""
         self.check_stopped()
         self.drive.flush()
+        self._flushed = True
         try:
             self.source.done(self.transfer.offloaded, self.transfer.used)
         except OSError as failure:
             log.info("DATA has closed already: %s", failure)
 
     def leave(self) -> None:
-        """Aborted or broken off, what was counted is on the medium all the same."""
-        if self.drive.unmarked:
+        """Aborted or broken off, what was counted is on the medium all the same.
+
+        What waits is dropped: it may keep files open.
+        """
+        self._numbers.clear()
+        self._parts = iter(())
+        if self.drive.unmarked and not self._flushed:
             self.drive.flush()
 
     def _room(self) -> int | None:
@@ -210,17 +234,25 @@ class BackupRun(MoverRun):
         wanted = 1 if self._full else max(1, self._batch() * record)
         self.check_stopped()
         while self._waiting < wanted and not self._ended:
-            if self._waiting >= record and (self._extents >= _MOST_OPEN or self.source.idle()):
+            enough = self._extents >= _MOST_OPEN or self._held >= _MOST_HELD
+            if self._waiting >= record and (enough or self.source.idle()):
                 break
             found = self.source.next()
             if found is None:
                 self._ended = True
             elif found[1].length:
                 self._numbers.append(found)
-                self._waiting += found[1].length
-                self._extents += isinstance(found[1], FileExtent)
+                self._weigh(found[1], 1)
             self.check_stopped()
         return self._waiting > 0
+
+    def _weigh(self, piece: Piece, sign: int) -> None:
+        """``piece`` waits from now on (1), or no longer (-1)."""
+        self._waiting += sign * piece.length
+        if isinstance(piece, FileExtent):
+            self._extents += sign
+        elif isinstance(piece, Inline):
+            self._held += sign * piece.length
 
     def _turn_over(self) -> None:
         """Window or cartridge is full and a byte waits: pause until the DMA has another."""
@@ -240,20 +272,31 @@ class BackupRun(MoverRun):
         pieces = self._take(count * size - pad)
         if pad:
             pieces.append((-1, Zeros(pad)))
-        outcome = self.transfer.write(self.drive, [piece for _, piece in pieces], size, count)
+        before = self.drive.position.object
+        try:
+            outcome = self.transfer.write(self.drive, [piece for _, piece in pieces], size, count)
+        except (DeviceError, TransportError, PositionLost):
+            # What went onto the tape before it failed is there, and counts.
+            now = self.drive.position.object
+            if before is not None and now is not None and 0 < now - before <= count:
+                self._count(now - before, size, pad if now - before == count else 0)
+            raise
         self._account(pieces, outcome, size, count, pad)
+
+    def _count(self, records: int, size: int, pad: int) -> None:
+        self.records += records
+        self.bytes_moved += records * size - pad
 
     def _take(self, size: int) -> list[tuple[int, Piece]]:
         """The first ``size`` waiting bytes."""
         taken: list[tuple[int, Piece]] = []
-        self._waiting -= size
         while size:
             number, piece = self._numbers.popleft()
+            self._weigh(piece, -1)
             if piece.length > size:
                 piece, rest = split(piece, size)
                 self._numbers.appendleft((number, rest))
-            else:
-                self._extents -= isinstance(piece, FileExtent)
+                self._weigh(rest, 1)
             taken.append((number, piece))
             size -= piece.length
         return taken
@@ -277,13 +320,11 @@ class BackupRun(MoverRun):
                 rest -= piece.length
                 if number >= 0:
                     tail.append((number, piece))
-                    self._waiting += piece.length
+                    self._weigh(piece, 1)
             self._numbers.extendleft(tail)
-            self._extents = sum(isinstance(piece, FileExtent) for _, piece in self._numbers)
             pad = 0
         self._begun = self._reached(pieces)
-        self.records += outcome.records
-        self.bytes_moved += done - pad
+        self._count(outcome.records, size, pad)
         self._full = outcome.early_warning or outcome.end_of_medium
         if self._numbers:
             self.source.written(self._numbers[0][0])

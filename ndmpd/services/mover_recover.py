@@ -8,6 +8,7 @@ of the data pauses, and the same byte is looked for again when the DMA lets the 
 from __future__ import annotations
 
 import errno
+import select
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -31,6 +32,8 @@ from protocol.scsi.command import Status
 
 _CACHE = 1 << 20
 """Bytes of records read at a time for what is smaller than a batch or not made of whole records."""
+_RESET = select.POLLHUP | select.POLLERR
+"""Both directions are closed."""
 
 
 def _drop(pieces: deque[Piece], size: int) -> None:
@@ -134,9 +137,11 @@ class RecoverRun(MoverRun, ABC):
 
     def _fill(self, position: int, destinations: Sequence[Piece]) -> None:
         """Stream bytes from ``position`` on into ``destinations``, all of them."""
-        rest = deque(destinations)
+        rest = deque(piece for piece in destinations if piece.length)
         while rest:
-            step = self._copied(position, rest) or self._fill_some(position, self._for_the_head(position, rest[0]))
+            step = self._copied(position, rest)
+            if not step:
+                step = self._fill_some(position, self._for_the_head(position, rest[0]))
             self._count(step)
             position += step
             _drop(rest, step)
@@ -337,14 +342,20 @@ class LocalRecover(RecoverRun):
 
 
 class RemoteRecover(RecoverRun):
-    """For another server's DATA: send the ranges asked for."""
+    """For another server's DATA: send the ranges asked for.
+
+    A peer that reads may close its own direction at any time, which looks like a peer that is done. Where it
+    did so before something was sent, that tells: who reads no more answers it with a reset.
+    """
 
     def serve(self) -> None:
+        self.gone = _RESET
         while True:
             self.wait(lambda: self._range is not None, watch_peer=True)
             assert self._range is not None
             position, end = self._served, self._range[1]
             for data in self._bytes(position, end):
+                self.gone = _RESET if self.peer_gone(select.POLLRDHUP) else select.POLLRDHUP
                 # Counted first: the peer may ask for more as soon as it has them.
                 self._count(len(data))
                 self.connection.sendall(data)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 Happening = MoverPaused | MoverHalted | Log
 Tell = Callable[[Happening, "MoverRun"], None]
 
-BATCH = 8 << 20
+BATCH = 32 << 20
 """Bytes of records that one tape command carries: its cost vanishes, and an abort does not wait long."""
 _LOOK = 0.1
 """Seconds after which a waiting run looks whether its peer is still there."""
@@ -53,6 +53,8 @@ class MoverRun(ABC):
         """Records of the window that lie behind the tape's position."""
         self._tape_lock = tape_lock
         self._tell = tell
+        self.gone = select.POLLRDHUP
+        """What poll says of a peer that is not there any more."""
         self._turn = threading.Condition()
         self._stopped = False
         self._paused = False
@@ -81,6 +83,13 @@ class MoverRun(ABC):
             self._stopped = True
             self._turn.notify_all()
             with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+    def lose(self, gone: Callable[[socket.socket], bool]) -> None:
+        """Break the connection where its peer is ``gone``."""
+        with self._turn, suppress(OSError):
+            if gone(self.connection):
+                log.warning("data connection: the peer does not answer any more")
                 self.connection.shutdown(socket.SHUT_RDWR)
 
     def join(self, timeout: float) -> bool:
@@ -162,8 +171,6 @@ class MoverRun(ABC):
 
     def wait(self, ready: Callable[[], bool], *, watch_peer: bool) -> None:
         """Until ``ready``. Cancelled where the run is stopped, PeerClosed where the peer goes first."""
-        poll = select.poll()
-        poll.register(self.connection, select.POLLRDHUP)
         while True:
             with self._turn:
                 if self._stopped:
@@ -171,7 +178,7 @@ class MoverRun(ABC):
                 if ready():
                     return
                 self._turn.wait(_LOOK)
-            if watch_peer and poll.poll(0):
+            if watch_peer and self.peer_gone(self.gone):
                 raise PeerClosed
 
     @property
@@ -185,6 +192,12 @@ class MoverRun(ABC):
     def say(self, kind: LogType, text: str) -> None:
         """LOG_MESSAGE."""
         self._tell(Log(kind, text), self)
+
+    def peer_gone(self, signs: int) -> bool:
+        """Whether poll has one of ``signs`` for the connection."""
+        poll = select.poll()
+        poll.register(self.connection, signs)
+        return any(found & signs for _, found in poll.poll(0))
 
     def changed(self, act: Callable[[], None]) -> None:
         """Run ``act`` where waiting threads see what it does."""

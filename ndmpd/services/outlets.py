@@ -45,10 +45,12 @@ class LocalOutlet:
     made of. What it says is heard after every piece, so that neither side waits for the other to listen.
     """
 
-    def __init__(self, end: socket.socket, asked: Mover, on_fault: OnFault, on_bytes: OnBytes) -> None:
+    def __init__(self, end: socket.socket, on_fault: OnFault, on_bytes: OnBytes,
+                 asked: Mover = Mover.NAS) -> None:
         self.offloaded = 0
         self.used = str(Mover.NAS)
-        channel.send(end, channel.Frame(Kind.MOVER, payload=asked.encode()))
+        if asked is not Mover.NAS:
+            channel.send(end, channel.Frame(Kind.MOVER, payload=asked.encode()))
         self._end = end
         self._on_fault = on_fault
         self._on_bytes = on_bytes
@@ -117,4 +119,7 @@ class RemoteOutlet:
 
     def finish(self) -> None:
         """Close our side cleanly: the peer's mover takes that as the end of the stream."""
-        self._connection.shutdown(socket.SHUT_WR)
+        try:
+            self._connection.shutdown(socket.SHUT_WR)
+        except OSError as failure:
+            raise ConnectionResetError(failure.errno, failure.strerror) from failure

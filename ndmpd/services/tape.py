@@ -180,7 +180,10 @@ class TapeService:
             except FAILURES:
                 self._close_failed = True
                 raise
-        self._release()
+        try:
+            self._release()
+        except FAILURES as failure:
+            log.warning("%s is closed, though it may be reserved yet: %s", drive.name, failure)
         return TapeCloseReply(error=Error.NO_ERR)
 
     def _release(self) -> None:

@@ -14,7 +14,7 @@ from ndmpd.session.parts import Parts
 from ndmpd.session.refused import Refused
 from protocol.ndmp import registry
 from protocol.ndmp.address import LOCAL, Address
-from protocol.ndmp.codes import AddrType, DataHaltReason, DataOperation, DataState, Error, LogType
+from protocol.ndmp.codes import AddrType, Code, DataHaltReason, DataOperation, DataState, Error, LogType
 from protocol.ndmp.data import (
     DataAbortReply,
     DataAbortRequest,
@@ -33,6 +33,8 @@ from protocol.ndmp.data import (
 from protocol.ndmp.log import LogFilePost
 from protocol.ndmp.message import Pval
 from protocol.ndmp.notify import NotifyDataHaltedPost, NotifyDataReadPost
+
+_STARTS = frozenset({Code.DATA_START_BACKUP, Code.DATA_START_RECOVER, Code.DATA_START_RECOVER_FILEHIST})
 
 
 class DataRequests:
@@ -193,8 +195,13 @@ class DataRequests:
         self._post_halted(text)
 
     def lose_connection(self, reason: DataHaltReason) -> None:
-        """The joined mover is gone before there was a job."""
+        """The joined mover is gone before there was a job; one that is being started will not say so."""
         self._out.do(effects.DataAbort())
+        request = self._out.open
+        if request is not None and request.code in _STARTS:
+            reply = registry.reply_class(request.code, self._parts.version)
+            assert reply is not None
+            self._out.answer(reply(Error.ILLEGAL_STATE))
         self.halt(reason, "the mover ended before a backup or recover was started")
 
     def _post_halted(self, text: str) -> None:

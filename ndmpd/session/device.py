@@ -25,12 +25,17 @@ class Device:
     writable: bool = False
 
     def learn(self, request: object, reply: Reply) -> None:
-        """Follow what a performed request did. A close ends the hold on the device whatever its outcome."""
+        """Follow what a performed request did.
+
+        TAPE_CLOSE that fails leaves the drive open, for another TAPE_CLOSE (3.4.3); SCSI_CLOSE never does.
+        """
         done = reply.error == Error.NO_ERR
         match reply:
             case TapeOpenReply() if done and isinstance(request, TapeOpenRequest):
                 self.kind, self.writable = DeviceKind.TAPE, request.mode != TapeOpenMode.READ
             case ScsiOpenReply() if done:
                 self.kind, self.writable = DeviceKind.SCSI, False
+            case TapeCloseReply() if not done and reply.error != Error.DEV_NOT_OPEN:
+                pass
             case TapeCloseReply() | ScsiCloseReply():
                 self.kind, self.writable = DeviceKind.NONE, False

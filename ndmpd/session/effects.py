@@ -32,7 +32,8 @@ class Send:
 class Perform:
     """Carry out an admitted CONFIG, SCSI or TAPE request; answered by ``events.Performed``.
 
-    TAPE_CLOSE and SCSI_CLOSE end the hold on the device whatever error their reply has.
+    SCSI_CLOSE ends the hold on the device whatever error its reply has; TAPE_CLOSE that fails leaves the
+    drive open (3.4.3), unless it says DEV_NOT_OPEN.
     """
 
     request: Message

@@ -23,6 +23,7 @@ class Asc(IntEnum):
     INITIALIZING_REQUIRED = 0x0402
     MANUAL_INTERVENTION = 0x0403
     UNREACHABLE_COPY_TARGET = 0x0804
+    THIRD_PARTY_TEMPORARY_INITIATOR = 0x0D00
     THIRD_PARTY_DEVICE_FAILURE = 0x0D01
     COPY_TARGET_NOT_REACHABLE = 0x0D02
     INCORRECT_COPY_TARGET_TYPE = 0x0D03
@@ -46,6 +47,7 @@ class Asc(IntEnum):
     INLINE_DATA_LENGTH = 0x260B
     INVALID_COPY_OPERATION = 0x260C
     COPY_GRANULARITY = 0x260D
+    COPY_NOT_AUTHORIZED = 0x2615
     WRITE_PROTECTED = 0x2700
     MEDIUM_MAY_HAVE_CHANGED = 0x2800
     IMPORT_EXPORT_ACCESSED = 0x2801
@@ -56,9 +58,10 @@ class Asc(IntEnum):
     NEXUS_LOSS = 0x2907
     MODE_PARAMETERS_CHANGED = 0x2A01
     RESERVATIONS_PREEMPTED = 0x2A03
-    COMMANDS_CLEARED = 0x2F00
     COMMAND_SEQUENCE = 0x2C00
+    COMMANDS_CLEARED = 0x2F00
     COMMANDS_CLEARED_BY_POWER_LOSS = 0x2F01
+    COMMANDS_CLEARED_BY_DEVICE_SERVER = 0x2F02
     INCOMPATIBLE_MEDIUM = 0x3000
     MEDIUM_FORMAT_CORRUPTED = 0x3100
     SAVING_NOT_SUPPORTED = 0x3900
@@ -103,6 +106,7 @@ NAMES: dict[int, str] = {
     0x0B01: "warning, specified temperature exceeded",
     Asc.WRITE_ERROR: "write error",
     0x0C03: "write error, recommend reassignment",
+    Asc.THIRD_PARTY_TEMPORARY_INITIATOR: "error detected by third party temporary initiator",
     Asc.THIRD_PARTY_DEVICE_FAILURE: "third party device failure",
     Asc.COPY_TARGET_NOT_REACHABLE: "copy target device not reachable",
     Asc.INCORRECT_COPY_TARGET_TYPE: "incorrect copy target device type",
@@ -129,6 +133,17 @@ NAMES: dict[int, str] = {
     0x2002: "access denied, no access rights",
     Asc.LBA_OUT_OF_RANGE: "logical block address out of range",
     Asc.INVALID_ELEMENT_ADDRESS: "invalid element address",
+    0x2300: "invalid token operation, cause not reportable",
+    0x2301: "invalid token operation, unsupported token type",
+    0x2302: "invalid token operation, remote token usage not supported",
+    0x2303: "invalid token operation, remote ROD token creation not supported",
+    0x2304: "invalid token operation, token unknown",
+    0x2305: "invalid token operation, token corrupt",
+    0x2306: "invalid token operation, token revoked",
+    0x2307: "invalid token operation, token expired",
+    0x2308: "invalid token operation, token cancelled",
+    0x2309: "invalid token operation, token deleted",
+    0x230A: "invalid token operation, invalid token length",
     Asc.INVALID_FIELD_IN_CDB: "invalid field in CDB",
     Asc.LUN_NOT_SUPPORTED: "logical unit not supported",
     Asc.INVALID_FIELD_IN_PARAMETERS: "invalid field in parameter list",
@@ -143,6 +158,7 @@ NAMES: dict[int, str] = {
     Asc.INLINE_DATA_LENGTH: "inline data length exceeded",
     Asc.INVALID_COPY_OPERATION: "invalid operation for copy source or destination",
     Asc.COPY_GRANULARITY: "copy segment granularity violation",
+    Asc.COPY_NOT_AUTHORIZED: "copy source or copy destination not authorized",
     Asc.WRITE_PROTECTED: "write protected",
     0x2701: "hardware write protected",
     0x2702: "logical unit software write protected",
@@ -165,7 +181,7 @@ NAMES: dict[int, str] = {
     Asc.COMMAND_SEQUENCE: "command sequence error",
     Asc.COMMANDS_CLEARED: "commands cleared by another initiator",
     Asc.COMMANDS_CLEARED_BY_POWER_LOSS: "commands cleared by power loss notification",
-    0x2F02: "commands cleared by device server",
+    Asc.COMMANDS_CLEARED_BY_DEVICE_SERVER: "commands cleared by device server",
     Asc.INCOMPATIBLE_MEDIUM: "incompatible medium installed",
     0x3001: "cannot read medium, unknown format",
     0x3002: "cannot read medium, incompatible format",

@@ -263,7 +263,10 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class SegmentPointer:
-    """Which byte (and bit) of the parameter list, or with ``in_segment`` of the segment, ended a copy."""
+    """Which byte (and bit) of the parameter list, or with ``in_segment`` (SD) of the segment, ended a copy.
+
+    SPC-4 4.5.2.4.5.
+    """
 
     byte: int
     in_segment: bool = False
@@ -271,13 +274,12 @@ class SegmentPointer:
 
     @property
     def key_specific(self) -> int:
-        # Bit 6 of the first byte is C/D with ILLEGAL REQUEST and SD with COPY ABORTED.
-        return field_pointer(self.byte, in_cdb=self.in_segment, bit=self.bit)
+        return self.in_segment << 21 | field_pointer(self.byte, in_cdb=False, bit=self.bit)
 
     @classmethod
     def of(cls, key_specific: int) -> SegmentPointer:
         bit = key_specific >> 16 & 7 if key_specific >> 19 & 1 else None
-        return cls(key_specific & 0xFFFF, bool(key_specific >> 22 & 1), bit)
+        return cls(key_specific & 0xFFFF, bool(key_specific >> 21 & 1), bit)
 
 
 _SOURCE, _DESTINATION = 1, 2
@@ -307,7 +309,7 @@ class CopySense:
         if wide:
             reports = ((_SOURCE, self.source_sense), (_DESTINATION, self.destination_sense))
             forwarded = tuple(Forwarded(which, one.status, one.data) for which, one in reports if one)
-            # A four-byte quantity lies right-aligned in the eight bytes of a descriptor: SPC-4 4.5.2.3.
+            # The four bytes of the fixed form lie right-aligned in the eight here, as FreeBSD has them.
             return Sense(self.key, self.code, self.residue, command_specific=self.segment,
                          key_specific=key_specific, forwarded=forwarded, wide=True)
         room = MAX_SENSE - _FIXED.size
@@ -328,7 +330,8 @@ class CopySense:
     def of(cls, sense: Sense) -> CopySense:
         """What sense data of a copy manager, in either form, says. Never fails: what is absent is None."""
         specific = sense.command_specific
-        pointer = None if sense.key_specific is None else SegmentPointer.of(sense.key_specific)
+        in_cdb = sense.key is SenseKey.ILLEGAL_REQUEST and (sense.key_specific or 0) >> 22 & 1
+        pointer = None if sense.key_specific is None or in_cdb else SegmentPointer.of(sense.key_specific)
         reports: dict[int, Reported] = {}
         segment: int | None = None
         if sense.wide:

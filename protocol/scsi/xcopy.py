@@ -21,7 +21,7 @@ EXTENDED_COPY = EXTENDED_COPY_LID1
 """Its one field, ``length``, is the parameter list length. Length 0 transfers nothing and is no error."""
 
 COPY_OPERATION_ABORT = Cdb(Opcode.EXTENDED_COPY, 0x1C, list_id=Bits(2, 32))
-"""SPC-4 6.3; also ends copies with one-byte identifiers."""
+"""SPC-4 6.3. Its list identifier is four bytes wide."""
 
 
 class ListIdUsage(IntEnum):

@@ -11,6 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from protocol.errors import WireError
 
@@ -127,6 +128,12 @@ def _text(field: bytes) -> bytes:
     return field.split(b"\0", 1)[0]
 
 
+@lru_cache(256)
+def _octal(field: bytes) -> int:
+    """Of a field that is the same in many headers."""
+    return int(field, 8)
+
+
 _FIELDS = struct.Struct("100s7sB7sB7sB11sB11sB6s2sB100s6s2x64x7sB7sB155s12x")
 _ADLER = 65521  # the modulus of adler32, whose low half is the sum of the bytes, and one
 
@@ -143,8 +150,8 @@ def take(data: bytes) -> Header | None:
             and end_stored == b"\0 " and magic == b"ustar\0":
         # As POSIX writers make it, and nearly every header is. Anything else is looked at field by field.
         try:
-            numbers = (int(mode, 8), int(uid, 8), int(gid, 8), int(size, 8), int(mtime, 8))
-            nodes = (int(major, 8), int(minor, 8))
+            numbers = (_octal(mode), _octal(uid), _octal(gid), int(size, 8), int(mtime, 8))
+            nodes = (0, 0) if major == minor == b"0000000" else (int(major, 8), int(minor, 8))
             total = int(stored, 8) + sum(data[_SUM]) - _BLANK_SUM
         except ValueError:
             return _take_any(data)

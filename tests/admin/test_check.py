@@ -68,7 +68,7 @@ def test_a_virtual_unit_is_looked_up_in_the_san_that_is_there(run, tmp_path):
     assert "no such unit" not in run(text).output
     create(tmp_path / "state", capacity=1 << 20, cartridges=1, drives=1, disks=1, disk_size=1 << 20,
            early_warning=0)
-    assert "no such unit; it has disk0, mc0, tape0" in run(text).output
+    assert "no such unit; it has copy0, disk0, mc0, tape0" in run(text).output
 
 
 def test_an_offline_unit_is_no_problem(run):

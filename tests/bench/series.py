@@ -1,87 +1,144 @@
-"""Times of one job by one subject, and the table of them all."""
+"""What was measured of one subject of a row, what it is held against, and how both are printed.
+
+A figure is whatever a row measures: seconds, or bytes of memory. Subjects take turns, so that ratios are
+formed round by round, between neighbours in time, and their median is what counts.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
-MEGABYTE = 1_000_000
+
+class Unit(Enum):
+    """What a figure is: how it is printed, and what the amount done in it is called."""
+
+    BYTES = "MB/s"
+    FILES = "files/s"
+    ENTRIES = "entries/s"
+    LATENCY = "ms"
+    MEMORY = "MiB"
+
+    @property
+    def is_rate(self) -> bool:
+        return self in (Unit.BYTES, Unit.FILES, Unit.ENTRIES)
 
 
 @dataclass(slots=True)
 class Series:
-    """``subject`` did ``job`` of ``size`` bytes (``files`` of them, where it is a tree) in so many
-    ``seconds``.
-    """
+    """``amount`` of what ``unit`` counts was done in each of the ``figures``: seconds, or bytes of memory."""
 
-    job: str
     subject: str
-    size: int
-    files: int = 0
-    seconds: list[float] = field(default_factory=list)
+    unit: Unit
+    amount: float = 1.0
+    figures: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
-        return statistics.median(self.seconds)
+        return statistics.median(self.figures)
 
     @property
-    def rate(self) -> float:
-        """MB/s (10^6) at the median."""
-        return self.size / self.median / MEGABYTE
+    def quartiles(self) -> tuple[float, float]:
+        return quartiles(self.figures)
 
     @property
-    def noise(self) -> float:
-        """Half the distance between the quartiles, as a fraction of the median."""
-        if len(self.seconds) < 2:
-            return 0.0
-        lower, _, upper = statistics.quantiles(self.seconds, n=4, method="inclusive")
-        return (upper - lower) / 2 / self.median
+    def shown(self) -> str:
+        """The median in the unit: a rate, milliseconds, MiB."""
+        match self.unit:
+            case Unit.BYTES:
+                return f"{self.amount / self.median / 1e6:.0f} MB/s"
+            case Unit.FILES | Unit.ENTRIES:
+                return f"{self.amount / self.median:.0f} {self.unit.value}"
+            case Unit.LATENCY:
+                return f"{self.median * 1e3:.2f} ms"
+            case Unit.MEMORY:
+                return f"{self.median / 2**20:.1f} MiB"
 
-    def as_json(self) -> dict[str, object]:
-        return {
-            "job": self.job, "subject": self.subject, "bytes": self.size, "files": self.files,
-            "seconds": [round(second, 6) for second in self.seconds], "median_seconds": round(self.median, 6),
-            "megabytes_per_second": round(self.rate, 1), "noise": round(self.noise, 4),
-        }  # fmt: skip
-
-
-def ratios(series: Sequence[Series]) -> dict[tuple[str, str], dict[str, float]]:
-    """Of each (job, subject): its speed over that of every other subject of the job."""
-    return {
-        (one.job, one.subject): {
-            other.subject: other.median / one.median
-            for other in series
-            if other.job == one.job and other.subject != one.subject
-        }
-        for one in series
-    }
+    @property
+    def raw(self) -> str:
+        """Median and quartiles of the figures themselves."""
+        scale, unit = (2**20, "MiB") if self.unit is Unit.MEMORY else (1e-3, "ms")
+        lower, upper = self.quartiles
+        return f"{self.median / scale:.1f} [{lower / scale:.1f}..{upper / scale:.1f}] {unit}"
 
 
-def table(series: Sequence[Series]) -> str:
-    """One line per series; the last column is the speed over that of the job's other subjects."""
-    head = ("job", "by", "MB", "median s", "noise", "MB/s", "files/s", "times as fast as")
-    lines = [head]
-    compared = ratios(series)
-    for one in series:
-        others = compared[one.job, one.subject]
-        lines.append(
-            (
-                one.job,
-                one.subject,
-                f"{one.size / MEGABYTE:.0f}",
-                f"{one.median:.3f}",
-                f"{one.noise:.1%}",
-                f"{one.rate:.0f}",
-                f"{one.files / one.median:.0f}" if one.files else "",
-                "  ".join(f"{name} {ratio:.2f}" for name, ratio in others.items()),
-            )
-        )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column in (0, 1, len(head) - 1) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+def quartiles(figures: Sequence[float]) -> tuple[float, float]:
+    if len(figures) < 2:
+        return figures[0], figures[0]
+    lower, _, upper = statistics.quantiles(figures, n=4, method="inclusive")
+    return lower, upper
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One subject over another, by rate, round by round."""
+
+    median: float
+    lower: float
+    upper: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} [{self.lower:.2f}..{self.upper:.2f}]"
+
+
+def compare(one: Series, peer: Series) -> Compared:
+    """How many times as fast as ``peer``; of memory and latency, how many times as much."""
+    pairs = zip(one.figures, peer.figures, strict=True)
+    if one.unit.is_rate:
+        ratios = [(one.amount / mine) / (peer.amount / theirs) for mine, theirs in pairs]
+    else:
+        ratios = [mine / theirs for mine, theirs in pairs]
+    return Compared(statistics.median(ratios), *quartiles(ratios))
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """``subject`` is to be at least ``ratio`` times as fast as ``peer``."""
+
+    peer: str
+    ratio: float
+    subject: str = "ndmpd"
+
+    def met(self, series: Mapping[str, Series]) -> bool | None:
+        """None where the subject or the peer was not measured."""
+        if self.peer not in series or self.subject not in series:
+            return None
+        return compare(series[self.subject], series[self.peer]).median >= self.ratio
+
+    def __str__(self) -> str:
+        return f">= {self.ratio:g} x {self.peer}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``subject`` is to do at least so many a second."""
+
+    per_second: float
+    subject: str = "ndmpd"
+
+    def met(self, series: Mapping[str, Series]) -> bool | None:
+        one = series[self.subject]
+        return one.amount / one.median >= self.per_second
+
+    def __str__(self) -> str:
+        return f">= {self.per_second:.0f}/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """``subject``'s figure is to stay below this many seconds or bytes, said in ``text``."""
+
+    figure: float
+    text: str
+    subject: str = "ndmpd"
+
+    def met(self, series: Mapping[str, Series]) -> bool | None:
+        return series[self.subject].median < self.figure
+
+    def __str__(self) -> str:
+        return f"< {self.text}"
+
+
+Target = AtLeast | Rate | Below

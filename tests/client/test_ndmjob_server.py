@@ -79,7 +79,8 @@ class NdmjobServer:
         """``ndmpc`` as a program of its own."""
         return subprocess.run(
             [sys.executable, "-m", "ndmpd.client", *arguments], cwd=REPOSITORY, text=True, timeout=100,
-            capture_output=True, check=False, env={**os.environ, "NDMPC_PASSWORD": password})
+            capture_output=True, check=False,
+            env={**os.environ, "NDMPC_PASSWORD": password, "COLUMNS": "200"})
 
     def json(self, *arguments: str) -> dict[str, Any]:
         done = self.run(*arguments, "--json")

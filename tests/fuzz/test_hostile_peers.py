@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ndmpd.net.places import LATE, SHARE
 from protocol.ndmp import registry
 from protocol.ndmp.address import LOCAL
 from protocol.ndmp.codes import (
@@ -42,6 +43,7 @@ from tests.peers.server import PASSWORD, USER, EmbeddedServer
 
 MIB = 1 << 20
 MAX_SESSIONS = 64
+STRANGERS = MAX_SESSIONS // SHARE
 WRONG = "a wrong secret"
 STARVED = 1.0
 """Seconds. 99 of 100 requests of an innocent session are answered in some milliseconds; what is tested is
@@ -117,21 +119,26 @@ def test_a_byte_at_a_time_is_slow_and_not_wrong(watch: Watch, bystander: Peer) -
         peer.check_replies()
 
 
-def test_two_hundred_at_once_are_served_or_refused_and_then_all_is_as_before(watch: Watch) -> None:
+def test_two_hundred_that_never_log_in_are_dropped_or_refused_and_keep_nobody_out(watch: Watch) -> None:
     with ExitStack() as stack:
         peers = [stack.enter_context(Peer(watch.server.port)) for _ in range(200)]
         for peer in peers:
             deadline = time.monotonic() + 20
             while not peer.received and time.monotonic() < deadline:
                 peer.wait(0.5)
-        reasons = [registry.decode(NotifyConnectionStatusPost, peer.received[0].body, Version.V4).reason
-                   for peer in peers]
-        assert reasons.count(ConnectionStatusReason.CONNECTED) == MAX_SESSIONS
-        assert reasons.count(ConnectionStatusReason.REFUSED) == 200 - MAX_SESSIONS
-        for peer, reason in zip(peers, reasons, strict=True):
-            if reason == ConnectionStatusReason.REFUSED:
-                peer.until_closed(5)
-        assert watch.sessions() == MAX_SESSIONS
+        reasons = {registry.decode(NotifyConnectionStatusPost, peer.received[0].body, Version.V4).reason
+                   for peer in peers}
+        assert reasons <= {ConnectionStatusReason.CONNECTED, ConnectionStatusReason.REFUSED}
+        await_true(lambda: watch.sessions() == STRANGERS, "no more strangers than their share")
+        with ExitStack() as inside:
+            time.sleep(LATE)
+            for _ in range(MAX_SESSIONS):
+                inside.enter_context(logged_in(watch.server.port)).ping()
+            await_true(lambda: watch.sessions() == MAX_SESSIONS, "the strangers have left")
+            with Peer(watch.server.port) as late:
+                late.until_closed(5)
+                refused = registry.decode(NotifyConnectionStatusPost, late.received[0].body, Version.V4)
+                assert refused.reason == ConnectionStatusReason.REFUSED
     watch.await_quiet()
     with logged_in(watch.server.port) as peer:
         peer.ping()

@@ -12,6 +12,7 @@ from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.python.failure import Failure
 
 from ndmpd.net.control import LOGIN_WITHIN, STRANGER_RECORD, WAITING, Control
+from ndmpd.net.silence import LOOK_EVERY
 from ndmpd.session.events import Shutdown
 from protocol.ndmp.record import frame
 
@@ -56,12 +57,20 @@ class Shell:
     def resume(self) -> None:
         self.calls.append("resume")
 
+    def lose(self, gone: object) -> None:
+        self.calls.append("lose")
+
     def close(self) -> Deferred[None]:
         self.calls.append("close")
         return succeed(None)
 
 
 class Transport(StringTransportWithDisconnection):
+    silent = False
+
+    def getHandle(self) -> Transport:
+        return self
+
     def setTcpKeepAlive(self, enabled: bool) -> None:
         pass
 
@@ -79,7 +88,9 @@ class Line:
             shells.append(Shell(control))
             return shells[0]
 
-        self.control = Control(self.clock, make_shell, lambda: self.ended.append(None))
+        self.logins: list[None] = []
+        self.control = Control(self.clock, make_shell, lambda: self.logins.append(None),
+                               lambda: self.ended.append(None))
         self.transport = Transport()
         self.transport.protocol = self.control
         self.control.makeConnection(self.transport)
@@ -91,7 +102,8 @@ class Line:
 
 
 @pytest.fixture
-def line() -> Line:
+def line(monkeypatch: pytest.MonkeyPatch) -> Line:
+    monkeypatch.setattr("ndmpd.net.control.silent", lambda handle: handle.silent)
     return Line()
 
 
@@ -151,14 +163,41 @@ def test_nobody_stays_without_logging_in(line: Line) -> None:
     line.clock.advance(LOGIN_WITHIN - 1)
     assert line.transport.connected
     line.clock.advance(2)
-    assert isinstance(line.shell.calls[1], Shutdown)
+    assert any(isinstance(call, Shutdown) for call in line.shell.calls)
     assert not line.transport.connected
+
+
+def test_a_login_is_told_once(line: Line) -> None:
+    line.control.dataReceived(frame(b"open"))
+    assert line.logins == []
+    line.shell.session.authorized = True
+    for _ in range(3):
+        line.control.dataReceived(frame(b"login"))
+    assert line.logins == [None]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_only_a_stranger_is_dropped(line: Line, known: bool) -> None:
+    line.shell.session.authorized = known
+    line.control.drop_stranger("there is no room")
+    assert line.transport.connected == known
 
 
 def test_who_has_logged_in_may_be_silent(line: Line) -> None:
     line.shell.session.authorized = True
     line.clock.advance(100 * LOGIN_WITHIN)
     assert line.transport.connected
+
+
+def test_a_peer_that_fell_silent_is_let_go_and_its_data_connections_are_looked_after(line: Line) -> None:
+    line.shell.session.authorized = True
+    line.clock.pump([LOOK_EVERY] * 3)
+    assert line.shell.calls == ["start", "lose", "lose", "lose"]
+    line.transport.silent = True
+    line.clock.advance(LOOK_EVERY)
+    assert not line.transport.connected
+    assert line.shell.calls[-1] == "close"
+    assert line.clock.getDelayedCalls() == []
 
 
 def test_a_reply_held_back_holds_back_what_follows(line: Line) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ndmpd.net import forkserver
-from ndmpd.net.forkserver import ForkServer, SessionForks, Verb
+from ndmpd.net.forkserver import ForkServer, SessionForks, Verb, receive, send
 
 PATIENCE = 10.0
 
@@ -48,6 +48,10 @@ def session(connection: socket.socket, requests: socket.socket) -> None:
         elif word.startswith("kill"):
             forks.kill(int(word[4:]))
             connection.sendall(b"killed")
+        elif word == "login":
+            forks.logged_in()
+        elif word == "drop":
+            connection.sendall(str(forks.told_to_drop()).encode())
         elif word == "crash":
             raise RuntimeError("a bug")
 
@@ -65,6 +69,12 @@ def stubborn(told: socket.socket, connection: socket.socket, counters: int) -> N
         signal.pause()
 
 
+def copy_manager() -> None:
+    """Runs until it is ended."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pause()
+
+
 @pytest.fixture(autouse=True)
 def no_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test runner has one installed, which a fork server must never have."""
@@ -73,7 +83,7 @@ def no_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def forks() -> Iterator[ForkServer]:
-    server = ForkServer(session, job)
+    server = ForkServer(session, job, copy_manager)
     yield server
     server.close()
     assert not os.path.exists(f"/proc/{server.pid}")
@@ -121,6 +131,21 @@ def test_the_end_of_a_session_is_told_with_its_status(forks: ForkServer) -> None
     assert exited(forks) == (9, -signal.SIGKILL)
 
 
+def test_a_login_is_told_with_the_number_of_its_session(forks: ForkServer) -> None:
+    first, second = opened(forks, 7), opened(forks, 8)
+    second.sendall(b"login")
+    forks.control.settimeout(PATIENCE)
+    assert forkserver.receive(forks.control) == (Verb.LOGGED_IN, 8, 0, [])
+    first.close()
+
+
+def test_a_session_hears_that_it_is_to_make_room(forks: ForkServer) -> None:
+    first, second = opened(forks, 7), opened(forks, 8)
+    for number in 8, 7, 99:
+        forkserver.send(forks.control, Verb.DROP, number)
+    assert ask(first, "drop") == ask(second, "drop") == "True"
+
+
 def test_a_session_that_is_gone_takes_its_jobs_along_and_no_others(forks: ForkServer) -> None:
     first, second = opened(forks, 1), opened(forks, 2)
     ask(first, "job1")
@@ -143,7 +168,7 @@ def test_a_job_is_ended_by_its_number_and_only_for_its_own_session(forks: ForkSe
 
 def test_a_job_that_does_not_listen_is_killed_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forkserver, "GRACE", 0.3)
-    forks = ForkServer(session, stubborn)
+    forks = ForkServer(session, stubborn, copy_manager)
     try:
         connection = opened(forks)
         assert ask(connection, "job1") == "here"
@@ -182,3 +207,26 @@ def test_many_sessions_leave_no_descriptor_in_the_fork_server(forks: ForkServer)
     within(lambda: not children(forks.pid))
     # A session's own socket is closed a moment after its end is told.
     within(lambda: len(os.listdir(f"/proc/{forks.pid}/fd")) <= before)
+
+
+def test_the_copy_managers_end_is_told_so_that_another_can_be_asked_for(forks: ForkServer) -> None:
+    before = set(children_of(forks.pid))
+    send(forks.control, Verb.COPY_MANAGER, 0)
+    (pid,) = wait_for(lambda: set(children_of(forks.pid)) - before)
+    os.kill(pid, signal.SIGKILL)
+    message = receive(forks.control)
+    assert message is not None and message[:3] == (Verb.EXITED, 0, -signal.SIGKILL)
+    send(forks.control, Verb.COPY_MANAGER, 0)
+    assert wait_for(lambda: set(children_of(forks.pid)) - before)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for(found: Callable[[], set[int]]) -> set[int]:
+    deadline = time.monotonic() + 10
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found()

@@ -14,8 +14,9 @@ from protocol.scsi import command as scsi
 from protocol.scsi.command import LENGTHS, Status
 from protocol.scsi.sense import SenseKey
 from tests.san.conftest import MIB, Host
+from tests.san.copymanager.conftest import running
 
-UNITS = ("tape0", "mc0", "disk0")
+UNITS = ("tape0", "mc0", "disk0", "copy0")
 
 
 def cdbs(opcodes: list[int]) -> st.SearchStrategy[bytes]:
@@ -42,5 +43,6 @@ def test_any_command_gets_a_status(tmp_path: Path, unit: str) -> None:
         if outcome.sense is not None:
             assert outcome.sense.key is not SenseKey.HARDWARE_ERROR
 
-    send()
+    with running(san):
+        send()
     assert host.send(scsi.INQUIRY.put(allocation=36), room=36).good

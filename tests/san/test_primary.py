@@ -60,7 +60,7 @@ def test_identity_is_an_naa_and_a_t10_designator_and_stays(san: San, unit: str) 
 def test_no_two_units_of_any_san_have_the_same_identity(san: San, tmp_path: Path) -> None:
     other = create(tmp_path / "other", cartridges=1)
     names = [one.naa(unit) for one in (san, other) for unit in one.units]
-    assert len(set(names)) == len(names) == 10
+    assert len(set(names)) == len(names) == 12
 
 
 @pytest.mark.parametrize("unit", UNITS)

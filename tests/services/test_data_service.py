@@ -6,6 +6,7 @@ import gc
 import os
 import pickle
 import socket
+import time
 from collections.abc import Callable
 
 import pytest
@@ -16,8 +17,12 @@ from ndmpd.session import events
 from ndmpd.session.effects import DataStart
 from ndmpd.session.events import Event
 from protocol.ndmp.codes import DataHaltReason, DataOperation, Error, LogType, Version
+from protocol.ndmp.data import Name
 
 START = DataStart(DataOperation.BACKUP, "tar", (("FILESYSTEM", "/x"),))
+LONG = DataStart(DataOperation.RECOVER, "tar", START.environment,
+                 tuple(Name(f"/{number:0200}", "/x", "", "", number, 0) for number in range(20_000)))
+"""More than a socket takes before somebody reads."""
 
 
 class Watched:
@@ -109,6 +114,29 @@ def test_a_job_gets_its_order_and_is_heard(rig: Rig) -> None:
         tell(job.session, event)
     rig.look()
     assert rig.told == said
+
+
+def test_a_file_list_of_any_size_does_not_hold_up_the_session(rig: Rig) -> None:
+    begun = time.monotonic()
+    rig.service.start(LONG, Version.V4)
+    assert time.monotonic() - begun < 1
+    assert rig.jobs[0].order().nlist == LONG.nlist
+
+
+def test_a_job_that_dies_before_it_took_its_order_answers_the_start(rig: Rig) -> None:
+    rig.service.start(LONG, Version.V4)
+    rig.jobs[0].die()
+    rig.look()
+    assert [type(event) for event in rig.told] == [events.DataFailed, events.DataHalted]
+
+
+def test_a_job_does_not_wait_for_a_peer_that_is_gone(rig: Rig) -> None:
+    job = rig.start()
+    rig.service.lose(lambda connection: False)
+    job.connection.send(b"well")
+    rig.service.lose(lambda connection: True)
+    with pytest.raises(BrokenPipeError):
+        job.connection.send(b"broken")
 
 
 def test_the_connection_is_closed_when_the_job_halts_and_the_mover_sees_it(rig: Rig) -> None:
@@ -203,6 +231,19 @@ def test_an_abort_kills_the_job_and_nothing_of_it_is_heard_any_more(rig: Rig) ->
     assert rig.mover_sees_the_end()
     with pytest.raises(BrokenPipeError):
         tell(job.session, events.DataHalted(DataHaltReason.SUCCESSFUL))
+
+
+def test_a_job_that_has_begun_is_heard_before_its_mover_even_while_the_dma_does_not_read(rig: Rig) -> None:
+    rig.service.pause()
+    job = rig.start()
+    tell(job.session, events.DataVariable("DATAMOVER_USED", "NAS"))
+    rig.service.look()
+    tell(job.session, events.DataStarted())
+    rig.service.look()
+    assert rig.told == [events.DataVariable("DATAMOVER_USED", "NAS"), events.DataStarted()]
+    tell(job.session, events.Log(LogType.NORMAL, "later"))
+    rig.service.look()
+    assert len(rig.told) == 2
 
 
 def test_a_job_is_not_heard_while_the_dma_does_not_read(rig: Rig) -> None:

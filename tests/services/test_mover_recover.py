@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,14 +20,17 @@ from ndmpd.pieces import FileExtent, Inline, LunExtent, OpenFile, Zeros
 from ndmpd.san import San
 from ndmpd.services import channel
 from ndmpd.services.inlets import LocalInlet, RemoteInlet
+from ndmpd.services.lowering import Lowering
 from ndmpd.session.effects import MoverRead
 from ndmpd.session.events import MoverHalted, MoverPaused
 from ndmpd.session.spans import ALL_ONES
 from protocol.ndmp.codes import MoverHaltReason, MoverMode, MoverPauseReason, TapeMtioOp, Version
-from tests.services.rig import DISK, PATIENCE, Rig
+from tests.services.rig import DISK, PATIENCE, Rig, tcp_pair
 
 Inlet = LocalInlet | RemoteInlet
 Span = tuple[San, int, int]
+MOMENT = 0.3
+"""Seconds in which a waiting mover looks after its peer more than once."""
 
 
 @pytest.fixture(params=[Version.V3, Version.V4], ids=["v3", "v4"])
@@ -279,6 +284,50 @@ def test_a_full_disk_fails_its_file_and_neither_the_tape_nor_the_next_file(rig: 
     happened = rig.recover(take, spans, 512, local=local)
     assert happened == [MoverHalted(MoverHaltReason.CONNECT_CLOSED)]
     assert (tmp_path / "target").read_bytes() == stream[:512] + stream[11 * 512:]
+
+
+def test_a_peer_that_only_reads_may_close_its_own_direction_first(rig: Rig) -> None:
+    stream = random.Random(4).randbytes(35 * 512)
+    write(rig, stream)
+    ours, theirs = tcp_pair()
+    rig.mount(rig.cartridges[0])
+    rig.start(theirs, MoverMode.WRITE, 512, local=False)
+    inlet = RemoteInlet(ours, Lowering(rig.disk),
+                        lambda offset, length: rig.mover.read(MoverRead(offset, length)), lambda _: None)
+    ours.shutdown(socket.SHUT_WR)
+    for offset, length in (0, 700), (512 * 30, 512 * 5):
+        time.sleep(MOMENT)
+        inlet.want(offset, length)
+        assert inlet.read(length) == stream[offset:offset + length]
+    time.sleep(MOMENT)
+    assert rig.happenings.empty()
+    ours.close()
+    rig.mover.read(MoverRead(0, 35 * 512))
+    assert rig.halted().reason == MoverHaltReason.CONNECT_CLOSED
+
+
+def test_a_peer_that_has_gone_without_reading_is_noticed_when_it_should_read(rig: Rig) -> None:
+    write(rig, bytes(30 * 512))
+    ours, theirs = tcp_pair()
+    rig.mount(rig.cartridges[0])
+    rig.start(theirs, MoverMode.WRITE, 512, local=False)
+    ours.close()
+    time.sleep(MOMENT)
+    rig.mover.read(MoverRead(0, 30 * 512))
+    assert rig.halted().reason == MoverHaltReason.CONNECT_CLOSED
+
+
+def test_a_mover_does_not_wait_for_a_peer_that_is_gone(rig: Rig) -> None:
+    write(rig, bytes(30 * 512))
+    _, theirs = tcp_pair()
+    rig.mount(rig.cartridges[0])
+    rig.start(theirs, MoverMode.WRITE, 512, local=False)
+    rig.mover.lose(lambda connection: False)
+    time.sleep(MOMENT)
+    assert rig.happenings.empty()
+    rig.mover.lose(lambda connection: connection is theirs)
+    assert rig.halted().reason == MoverHaltReason.CONNECT_CLOSED
+    rig.mover.lose(lambda connection: connection.getsockname() is None)
 
 
 def test_what_is_left_to_read_is_counted_down(rig: Rig) -> None:

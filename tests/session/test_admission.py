@@ -170,10 +170,14 @@ def test_a_device_that_failed_to_open_is_not_open() -> None:
     assert dma.record(Code.TAPE_READ, empty_body(Code.TAPE_READ, Version.V4))[0].error == Error.DEV_NOT_OPEN
 
 
-def test_a_close_that_failed_has_closed_the_device_all_the_same() -> None:
+def test_a_tape_close_that_failed_leaves_the_drive_open_for_another_close() -> None:
+    """3.4.3: the second one does no further input or output."""
     dma = with_device("tape")
     dma.record(Code.TAPE_CLOSE)
     assert dma.tell(events.Performed(TapeCloseReply(Error.IO)))[0].error == Error.IO
+    assert dma.record(Code.SCSI_OPEN, empty_body(Code.SCSI_OPEN, Version.V4))[0].error == Error.DEVICE_OPENED
+    dma.record(Code.TAPE_CLOSE)
+    assert dma.tell(events.Performed(TapeCloseReply()))[0].error == Error.NO_ERR
     assert dma.record(Code.SCSI_OPEN, empty_body(Code.SCSI_OPEN, Version.V4)) == []
 
 

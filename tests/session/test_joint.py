@@ -236,10 +236,14 @@ def test_data_without_a_job_learns_of_the_movers_end_after_its_notice() -> None:
 def test_a_job_being_started_is_refused_when_the_mover_ends() -> None:
     dma = joined()
     assert dma.ask(BACKUP) is None
-    dma.tell(events.MoverHalted(MoverHaltReason.INTERNAL_ERROR))
+    seen = dma.tell(events.MoverHalted(MoverHaltReason.INTERNAL_ERROR))
     assert dma.session.data_state == D.HALTED
-    seen = dma.tell(events.DataFailed(Error.CONNECT, "the channel is closed"))
-    assert seen[0].error == Error.CONNECT
+    assert effects.DataAbort() in dma.deeds
+    # No event of an aborted job follows: the reply comes now or never.
+    assert [one.error for one in seen if one.kind is Kind.REPLY] == [Error.ILLEGAL_STATE]
+    assert seen[-1].kind is Kind.POST
+    assert not dma.session.busy
+    assert dma.tell(events.DataStarted()) == []
 
 
 @pytest.mark.parametrize("stop", [DataStopRequest(), MoverStopRequest()], ids=["data", "mover"])

@@ -24,7 +24,7 @@ from tests.protocol.scsi.golden import read
 from tests.protocol.scsi.mutation import raises_wire_error_only
 
 GOLDEN = read("copyresults")
-SENSE = bytes.fromhex("70 00 0A 00000000 0A 00000003 0804 00 C00030")
+SENSE = bytes.fromhex("70 00 0A 00000000 0A 00000003 0804 00 800030")
 VALUES = {
     "status: running": CopyStatus(False, CopyState.RUNNING, 2, 0, 10 << 20),
     "status: done, in mebibytes, held data discarded": CopyStatus(True, CopyState.DONE, 16, 2, 5120),
@@ -121,7 +121,7 @@ def test_a_granularity_that_is_no_power_of_two_is_refused():
 
 def test_failure_details_give_the_sense_data_as_a_value():
     assert VALUES["failure details"].reason == CopySense(
-        Asc.UNREACHABLE_COPY_TARGET, 3, pointer=SegmentPointer(0x30, in_segment=True))
+        Asc.UNREACHABLE_COPY_TARGET, 3, pointer=SegmentPointer(0x30))
     assert FailedSegment(2, b"\0").reason is None
 
 

@@ -74,6 +74,10 @@ def test_illegal_request_names_no_segment():
     assert CopySense.take(bytes.fromhex("72 05 2606 000000 00")).segment is None
 
 
+def test_a_pointer_into_the_cdb_is_no_pointer_into_the_list():
+    assert CopySense.take(bytes.fromhex("70 00 05 00000000 0a 00000000 2400 00 c0000a")).pointer is None
+
+
 @pytest.mark.parametrize("places", ["0500", "ff00", "1300", "0013"])
 def test_places_that_are_not_in_the_sense_data_are_as_if_none_were_given(places):
     data = bytes.fromhex(f"70 00 0a 00000000 0b {places}0001 0d01 00 000000 02")

@@ -46,7 +46,7 @@ def test_a_list_is_put_as_the_standard_draws_it(name):
 @pytest.mark.parametrize("name", VALUES)
 def test_a_list_is_taken_as_the_standard_draws_it_and_bytes_after_it_are_ignored(name):
     assert ParameterList.take(GOLDEN[name]) == VALUES[name]
-    assert ParameterList.take(GOLDEN[name] + bytes(7)) == VALUES[name]
+    assert ParameterList.take(memoryview(GOLDEN[name] + bytes(7))) == VALUES[name]
 
 
 def test_the_commands():

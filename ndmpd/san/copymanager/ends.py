@@ -1,0 +1,146 @@
+"""Copy sources and destinations: the units of the SAN that CSCD descriptors name. SPC-4 6.4.5 and 6.4.6.1.
+
+Every command goes to the unit in the name of the nexus that sent the EXTENDED COPY, so that the unit's
+reservation decides for each of them whether the copy may go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ndmpd.pieces import Piece
+from ndmpd.ports import Command, Result, SourceFault
+from ndmpd.san.copymanager.failure import CopyFailure, field_failure
+from ndmpd.san.errors import UnitBusy
+from ndmpd.san.folder import San
+from ndmpd.san.registry import UNIT_CLASSES, open_unit
+from ndmpd.san.unit import Unit
+from protocol.errors import WireError
+from protocol.scsi.asc import Asc
+from protocol.scsi.command import Status
+from protocol.scsi.cscd import COPY_MANAGER, NULL_BLOCK, NULL_STREAM, DeviceParameters, Identification
+from protocol.scsi.sense import Reported, SegmentPointer, Sense, SenseKey
+from protocol.scsi.spc import DeviceType
+from protocol.scsi.xcopy import ParameterList, cscd_offset
+
+_PATIENCE = 60.0
+"""Seconds that a unit may be busy with another command."""
+
+
+class Units:
+    """The units that one thread works with, each opened when it is first wanted."""
+
+    def __init__(self, san: San) -> None:
+        self.san = san
+        self._open: dict[str, Unit] = {}
+
+    def get(self, name: str) -> Unit:
+        """SanError where the SAN has none of that name."""
+        if name not in self._open:
+            self._open[name] = open_unit(self.san, name)
+        return self._open[name]
+
+    def find(self, cscd: Identification) -> Unit | None:
+        """The unit that gives this designator of itself."""
+        for name, record in self.san.units.items():
+            if cscd.designator in self.san.designators(name, UNIT_CLASSES[record.type].product):
+                return self.get(name)
+        return None
+
+    def close(self) -> None:
+        for unit in self._open.values():
+            unit.close()
+        self._open.clear()
+
+
+class End:
+    """One id of a parameter list. ``unit`` is None for a null unit.
+
+    ``pointer``: the descriptor that names it, for the sense data of what goes wrong there.
+    """
+
+    def __init__(self, nexus: str, unit: Unit | None, kind: DeviceType, parameters: DeviceParameters | None,
+                 pointer: SegmentPointer | None) -> None:
+        self.nexus = nexus
+        self.unit = unit
+        self.kind = kind
+        self.parameters = parameters
+        self.pointer = pointer
+
+    @property
+    def pad(self) -> bool:
+        return bool(getattr(self.parameters, "pad", False))
+
+    def send(self, cdb: bytes, out: Sequence[Piece] = (),
+             into: Sequence[Piece] = ()) -> tuple[Result, list[SourceFault]]:
+        """One command and the gaps in what it was given.
+
+        The power-on attention of a unit that the nexus has never spoken to says nothing, and is passed over;
+        every other one is the initiator's to hear of.
+        """
+        if self.unit is None:
+            raise CopyFailure(Asc.UNREACHABLE_COPY_TARGET)
+        try:
+            command = Command(cdb, out, into, _PATIENCE)
+            result = self.unit.execute(self.nexus, command)
+            if _first_contact(result):
+                command = Command(cdb, out, into, _PATIENCE)
+                result = self.unit.execute(self.nexus, command)
+        except UnitBusy as error:
+            raise CopyFailure(Asc.THIRD_PARTY_DEVICE_FAILURE, self.pointer) from error
+        return result, command.faults
+
+    def source_failure(self, result: Result) -> CopyFailure:
+        return CopyFailure(Asc.THIRD_PARTY_DEVICE_FAILURE, self.pointer,
+                           source=Reported(result.status, result.sense))
+
+    def destination_failure(self, result: Result) -> CopyFailure:
+        return CopyFailure(Asc.THIRD_PARTY_DEVICE_FAILURE, self.pointer,
+                           destination=Reported(result.status, result.sense))
+
+
+def sense_of(result: Result) -> Sense | None:
+    try:
+        return Sense.take(result.sense)
+    except WireError:
+        return None
+
+
+def _first_contact(result: Result) -> bool:
+    sense = sense_of(result) if result.status == Status.CHECK_CONDITION else None
+    return sense is not None and (sense.key, sense.code) == (SenseKey.UNIT_ATTENTION, Asc.POWER_ON)
+
+
+class Ends:
+    """The ends of one parameter list by id. ``unit_name``: whom the EXTENDED COPY was sent to."""
+
+    def __init__(self, units: Units, nexus: str, unit_name: str, found: ParameterList) -> None:
+        self._units = units
+        self._nexus = nexus
+        self._unit_name = unit_name
+        self._list = found
+        self._known: dict[int, End] = {}
+
+    def get(self, ident: int, at: int) -> End:
+        """The end that byte ``at`` of a segment names. CopyFailure where there is none."""
+        if ident not in self._known:
+            self._known[ident] = self._find(ident, at)
+        return self._known[ident]
+
+    def _find(self, ident: int, at: int) -> End:
+        if ident == COPY_MANAGER:
+            unit = self._units.get(self._unit_name)
+            return End(self._nexus, unit, unit.device_type, None, None)
+        if ident in (NULL_BLOCK, NULL_STREAM):
+            kind = DeviceType.DISK if ident == NULL_BLOCK else DeviceType.TAPE
+            return End(self._nexus, None, kind, None, None)
+        cscd = self._list.cscd(ident)
+        if not isinstance(cscd, Identification):
+            raise field_failure(at, Asc.UNREACHABLE_COPY_TARGET)
+        pointer = SegmentPointer(cscd_offset(ident))
+        found = self._units.find(cscd)
+        if found is None:
+            raise CopyFailure(Asc.COPY_TARGET_NOT_REACHABLE, pointer)
+        if cscd.device_type != found.device_type:
+            raise CopyFailure(Asc.INCORRECT_COPY_TARGET_TYPE, pointer)
+        return End(self._nexus, found, found.device_type, cscd.parameters, pointer)

@@ -1,0 +1,26 @@
+"""Data that a copy keeps for RECEIVE COPY DATA. SPC-4 6.21."""
+
+from __future__ import annotations
+
+from ndmpd.datapath import length_of
+from ndmpd.pieces import Piece, behind
+from ndmpd.san.copymanager.residue import read_whole
+
+
+class Held:
+    """The newest ``limit`` bytes. ``discarded``: there were more."""
+
+    def __init__(self, limit: int) -> None:
+        self.data = bytearray()
+        self.discarded = False
+        self._limit = limit
+
+    def add(self, pieces: list[Piece]) -> None:
+        excess = length_of(pieces) - self._limit
+        if excess > 0:
+            self.discarded = True
+            pieces = behind(pieces, excess)
+        self.data += read_whole(pieces)
+        if len(self.data) > self._limit:
+            self.discarded = True
+            del self.data[:len(self.data) - self._limit]

@@ -1,0 +1,224 @@
+"""The servers and files of one run. Each is made when a row first asks for it, and stopped at the end.
+
+Sources and destinations are written before anything is timed, so that nobody pays for the first touch of a
+page or the allocation of a block; where a job makes new files, it does so for all subjects.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ndmpd.san import create
+from tests.peers.ndmjob import Agent, find_program
+from tests.peers.reference import ReferenceServer
+from tests.peers.server import PASSWORD, REPOSITORY, USER, Program, free_port
+from tests.trees.real import RealTree, find_real_tree
+
+MIB = 1 << 20
+SMALL = 2048
+"""Bytes of each small file."""
+PER_FOLDER = 1000
+DRIVES = 4
+SESSIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """``size``: bytes of the large file and of each disk. ``files``: how many small ones. ``seconds``: how
+    long one round of asking under load takes.
+    """
+
+    size: int = 1024 * MIB
+    files: int = 100_000
+    seconds: float = 3.0
+
+
+@dataclass(slots=True)
+class Server:
+    """``ndmpd serve`` on an embedded SAN of four drives and two disks, in a process session of its own."""
+
+    state: Path
+    port: int
+    program: Program
+
+    @classmethod
+    def start(cls, state: Path, disk_size: int, exports: Sequence[Path] = ()) -> Server:
+        create(state, drives=DRIVES, disks=2, disk_size=disk_size)
+        secret, config, port = state / "secret", state / "ndmpd.toml", free_port()
+        secret.write_text(PASSWORD + "\n")
+        secret.chmod(0o600)
+        lines = [
+            f'[server]\nlisten = "tcp:{port}:interface=127.0.0.1"\nstate_dir = "{state}"',
+            f"max_sessions = {SESSIONS + 1}",
+            f'[[user]]\nname = "{USER}"\nsecret_file = "{secret}"',
+            *(f'[filesystem."{export}"]\npath = "{export}"' for export in exports),
+            *(f'[drive.tape{number}]\ndevice = "virtual:tape{number}"' for number in range(DRIVES)),
+            *(f'[disk.disk{number}]\ndevice = "virtual:disk{number}"\n'
+              f'[filesystem."/vol/disk{number}"]\ndisk = "disk{number}"' for number in range(2)),
+        ]
+        config.write_text("\n".join(lines) + "\n")
+        command = [sys.executable, "-m", "ndmpd", "serve", "--config", str(config)]
+        program = Program.start(command, state.with_name(state.name + ".log"), cwd=REPOSITORY)
+        program.wait_for_port(port, 30)
+        return cls(state, port, program)
+
+    @property
+    def agent(self) -> Agent:
+        return Agent(self.port, 4, USER, PASSWORD)
+
+    def disk(self, name: str) -> Path:
+        """The backing file of an embedded disk."""
+        return self.state / "san" / "disks" / f"{name}.img"
+
+    def processes(self) -> list[int]:
+        """Listener, fork server, sessions and data processes."""
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                with suppress(OSError):
+                    if os.getsid(int(entry)) == self.program.process.pid:
+                        found.append(int(entry))
+        return found
+
+
+class Place:
+    """Everything is below ``folder``. To be used as a context manager."""
+
+    def __init__(self, folder: Path, scale: Scale) -> None:
+        self.folder = folder
+        self.scale = scale
+        self._stack = ExitStack()
+        self.exports = folder / "exports"
+        self.exports.mkdir()
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def ours(self) -> Server:
+        trees = [self.real.path] if self.real else []
+        return self._served(Server.start(self.folder / "state", self.scale.size, (self.exports, *trees)))
+
+    @cached_property
+    def tapes(self) -> Server:
+        """A second server: its mover has no way to ``ours`` but TCP."""
+        return self._served(Server.start(self.folder / "tapes", self.scale.size))
+
+    def _served(self, server: Server) -> Server:
+        self._stack.callback(server.program.stop)
+        return server
+
+    @cached_property
+    def reference(self) -> ReferenceServer | None:
+        program = find_program()
+        if program is None:
+            print("ndmjob is not installed (apt-get install amanda-common): measured without it",
+                  file=sys.stderr)
+            return None
+        place = self.folder / "ndmjob"
+        place.mkdir()
+        server = ReferenceServer(program, place, lifetime=3600).start()
+        self._stack.callback(server.stop)
+        return server
+
+    def disk(self, name: str) -> Path:
+        """An embedded disk of ``ours``, written from end to end."""
+        path = self.ours.disk(name)
+        if path.stat().st_blocks * 512 < path.stat().st_size:
+            fill(path, self.scale.size)
+        return path
+
+    @cached_property
+    def large(self) -> Path:
+        """One large file, alone in its folder."""
+        folder = self.exports / "large"
+        folder.mkdir()
+        fill(folder / "file", self.scale.size)
+        return folder / "file"
+
+    @cached_property
+    def small(self) -> RealTree:
+        return self._files("small", random.Random(2).randbytes(SMALL))
+
+    @cached_property
+    def empty(self) -> RealTree:
+        return self._files("empty", b"")
+
+    def _files(self, name: str, content: bytes) -> RealTree:
+        folder = self.exports / name
+        folder.mkdir()
+        for number in range(self.scale.files):
+            if number % PER_FOLDER == 0:
+                (place := folder / f"{number // PER_FOLDER:03}").mkdir()
+            (place / f"file{number:06}").write_bytes(content)
+        return RealTree(folder, self.scale.files, self.scale.files * len(content))
+
+    @cached_property
+    def real(self) -> RealTree | None:
+        return find_real_tree()
+
+    def written(self, name: str, size: int) -> Path:
+        """A file to write over, with all its blocks."""
+        path = self.folder / name
+        if not path.exists() or path.stat().st_size < size:
+            fill(path, size)
+        return path
+
+    def emptied(self, path: Path) -> Callable[[], None]:
+        """What makes ``path`` an empty folder."""
+
+        def empty() -> None:
+            subprocess.run(["rm", "-rf", str(path)], check=True)
+            path.mkdir()
+
+        return empty
+
+
+def fill(path: Path, size: int) -> None:
+    """Write ``size`` bytes that do not repeat within a few MiB, and none of which is a hole."""
+    block = random.Random(1).randbytes(4 * MIB)
+    with path.open("r+b" if path.exists() else "wb") as file:
+        for number in range(0, size, len(block)):
+            turn = number // len(block) % len(block)
+            file.write((block[turn:] + block[:turn])[: size - number])
+
+
+def measure_tree(folder: Path) -> tuple[int, int]:
+    """Regular files below ``folder``, and their bytes."""
+    files = size = 0
+    for name, _, names in os.walk(folder):
+        for each in names:
+            status = os.lstat(os.path.join(name, each))
+            files, size = files + 1, size + status.st_size
+    return files, size
+
+
+def blocks_can_be_shared(folder: Path) -> bool:
+    """Whether the file system can copy by reference (FICLONE): then a copy in it says nothing about moving
+    bytes.
+    """
+    import fcntl
+
+    ficlone = 0x40049409
+    source, target = folder / "source", folder / "target"
+    try:
+        source.write_bytes(bytes(64 << 10))
+        with source.open("rb") as one, target.open("wb") as other:
+            fcntl.ioctl(other, ficlone, one.fileno())
+    except OSError:
+        return False
+    finally:
+        source.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,50 @@
+"""Every row of ``make bench``."""
+
+from __future__ import annotations
+
+from tests.bench import control, history, processes, streams
+from tests.bench.rows import Row
+from tests.bench.series import AtLeast, Below, Rate, Unit
+
+_COPY = "one core's copy from page to page through one buffer"
+
+ROWS: tuple[Row, ...] = (
+    Row("image", "image backup by LOCAL, against dd from file to file", Unit.BYTES,
+        (AtLeast("dd", 0.9), AtLeast("ndmjob", 3)), _COPY, streams.image),
+    Row("image-tcp", "the same by TCP, against a sendfile loop from file to file", Unit.BYTES,
+        (AtLeast("loop", 0.8),), "the receiving core: one copy out of the socket and one into the file",
+        streams.image_by_tcp,
+        note="DATA and MOVER are two servers with nothing in common, so that no local channel joins them"),
+    Row("file", "tar backup of one large file by LOCAL, against dd", Unit.BYTES,
+        (AtLeast("dd", 0.9), AtLeast("ndmjob", 3)), _COPY, streams.large_file),
+    Row("file-tcp", "the same by TCP, against a sendfile loop", Unit.BYTES,
+        (AtLeast("loop", 0.8),), "as image-tcp", streams.large_file_by_tcp, note="two servers"),
+    Row("small", "tar backup of small files of 2 KiB with file history, against tar -cf", Unit.FILES,
+        (AtLeast("GNU tar", 0.6), AtLeast("ndmjob", 1)), "the planner's Python and the system calls for each",
+        streams.small_files, note="tar writes over its archive without cutting it, and makes no history"),
+    Row("tree", "tar backup of a real tree with file history, against tar -cf", Unit.FILES,
+        (AtLeast("GNU tar", 0.6), AtLeast("ndmjob", 1)), "as small", streams.real_tree),
+    Row("restore-image", "image restored onto a disk, against dd", Unit.BYTES,
+        (AtLeast("dd", 0.6),), _COPY, streams.restored_image),
+    Row("restore-file", "one large file restored to an empty folder, against tar -xf", Unit.BYTES,
+        (AtLeast("GNU tar", 0.6),), "fresh pages and blocks of the new file, which both pay for",
+        streams.restored_large_file),
+    Row("restore-small", "small files restored to an empty folder, against tar -xf", Unit.FILES,
+        (AtLeast("GNU tar", 0.6),), "the file system's creation of files, and the calls for each",
+        streams.restored_small_files),
+    Row("history", "file history read by the DMA: RECOVER_FILEHIST of a tape of empty files", Unit.ENTRIES,
+        (Rate(100_000),), "taking headers of the stream apart in Python, an entry at a time",
+        history.file_history, note="the loop packs and reads as many entries and does nothing else"),
+    Row("control", "replies (p99) on five control connections while four backups run", Unit.LATENCY,
+        (Below(0.050, "50 ms"),), "turns of the scheduler, with more that runs than there are cores",
+        control.replies_under_load, note="echo: a bare ping under the same streams"),
+    Row("memory", "memory (PSS) of all processes with 64 idle sessions", Unit.MEMORY,
+        (Below(2 << 30, "2 GiB"),), "pages of the interpreter that a fork writes to",
+        processes.idle_sessions),
+    Row("one-core", "one backup of small files: the server free, against all of it on one core", Unit.FILES,
+        (AtLeast("one core", 1.5),), "the part of the work that one process does alone",
+        processes.on_one_core),
+    Row("two-at-once", "two such backups at once, files a second of both together", Unit.FILES,
+        (AtLeast("one at a time", 0.95),), "the cores: one backup alone uses both already",
+        processes.two_at_once),
+)
