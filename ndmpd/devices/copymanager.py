@@ -9,15 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ndmpd.devices.errors import DeviceError, TransportError, UnitDown
 from ndmpd.devices.unit import Unit
 from ndmpd.errors import NdmpdError
-from ndmpd.offload.abilities import Abilities
-from ndmpd.offload.ends import CannotCopy
 from ndmpd.pieces import Inline
 from ndmpd.ports import Transport
 from protocol.errors import WireError
@@ -29,9 +27,8 @@ from protocol.scsi.copyresults import (
     CopyStatus,
     OperatingParameters,
 )
-from protocol.scsi.cscd import MAX_DESIGNATOR
 from protocol.scsi.sense import CopySense, Reported, Sense
-from protocol.scsi.spc import Designator, DesignatorType, Vpd
+from protocol.scsi.spc import Vpd
 from protocol.scsi.thirdparty import ThirdPartyCopy
 from protocol.scsi.xcopy import COPY_OPERATION_ABORT, EXTENDED_COPY, ParameterList
 
@@ -44,16 +41,6 @@ ENDS_WITHIN = 30.0
 _LOOK = 0.2
 """Seconds between two questions about a copy under way."""
 _ANSWER = 4096
-
-
-def best(designators: Sequence[Designator]) -> Designator:
-    """The designator that names a unit most surely: NAA, then EUI-64, then T10. CannotCopy where none does.
-    """
-    for kind in (DesignatorType.NAA, DesignatorType.EUI_64, DesignatorType.T10):
-        for one in designators:
-            if one.type is kind and 0 < len(one.identifier) <= MAX_DESIGNATOR:
-                return one
-    raise CannotCopy("the unit has no designator that a copy manager could find it by")
 
 
 class CopyGoesOn(NdmpdError):
@@ -95,10 +82,12 @@ class CopyManager(Unit):
         self._asking: Unit | None = None
         self._lock = threading.Lock()
 
-    def open(self) -> Abilities:
-        """Find out what it can do. CannotCopy where that is nothing; DeviceError, TransportError."""
-        if not self.inquiry().third_party_copy:
-            raise CannotCopy(f"{self.name} takes no EXTENDED COPY (3PC is not set in its INQUIRY data)")
+    def copies(self) -> bool:
+        """Whether it takes EXTENDED COPY at all (3PC)."""
+        return self.inquiry().third_party_copy
+
+    def limits(self) -> tuple[OperatingParameters | None, ThirdPartyCopy | None]:
+        """What it says of its limits, in both places; None for what it does not answer."""
         page: ThirdPartyCopy | None = None
         with suppress(DeviceError, WireError):
             page = ThirdPartyCopy.take(self.vital(Vpd.THIRD_PARTY_COPY).put())
@@ -107,7 +96,7 @@ class CopyManager(Unit):
             data = self.ask("receive operating parameters",
                             RECEIVE_OPERATING_PARAMETERS.put(allocation=_ANSWER), _ANSWER)
             parameters = OperatingParameters.take(data)
-        return Abilities.of(parameters, page)
+        return parameters, page
 
     def close(self) -> None:
         self.transport.close()

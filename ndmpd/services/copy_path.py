@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from ndmpd.devices.copymanager import Copied, CopyGoesOn, CopyManager, best
+from ndmpd.devices.copymanager import Copied, CopyGoesOn, CopyManager
 from ndmpd.devices.disk import Disk
 from ndmpd.devices.errors import PositionLost
 from ndmpd.devices.leases import Lease, Leases, abandoned
@@ -33,7 +33,9 @@ from ndmpd.ports import SourceFault, Transport
 from ndmpd.services.head_path import HeadPath
 from protocol.ndmp.codes import LogType
 from protocol.scsi.command import Status
+from protocol.scsi.cscd import MAX_DESIGNATOR
 from protocol.scsi.sense import SenseKey
+from protocol.scsi.spc import Designator, DesignatorType
 from protocol.scsi.xcopy import ListIdUsage
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,16 @@ class Restored:
 
     records: int
     leave: int = 0
+
+
+def best(designators: Sequence[Designator]) -> Designator:
+    """The designator that names a unit most surely: NAA, then EUI-64, then T10. CannotCopy where none does.
+    """
+    for kind in (DesignatorType.NAA, DesignatorType.EUI_64, DesignatorType.T10):
+        for one in designators:
+            if one.type is kind and 0 < len(one.identifier) <= MAX_DESIGNATOR:
+                return one
+    raise CannotCopy("the unit has no designator that a copy manager could find it by")
 
 
 class Disks(Mapping[str, DiskEnd]):
@@ -137,7 +149,9 @@ class CopyPath:
         try:
             if self._manager is None:
                 self._manager = self._make_manager()
-                self._abilities = self._manager.open()
+                if not self._manager.copies():
+                    raise CannotCopy("it takes no EXTENDED COPY (3PC is not set in its INQUIRY data)")
+                self._abilities = Abilities.of(*self._manager.limits())
             self._tape = TapeEnd(drive.name, best(drive.designators()))
         except (NdmpdError, ValueError) as failure:
             raise PathFailed(str(failure)) from failure
