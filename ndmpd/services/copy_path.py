@@ -81,7 +81,7 @@ def best(designators: Sequence[Designator]) -> Designator:
     """
     for kind in (DesignatorType.NAA, DesignatorType.EUI_64, DesignatorType.T10):
         for one in designators:
-            if one.type is kind and 0 < len(one.identifier) <= MAX_DESIGNATOR:
+            if one.type == kind and 0 < len(one.identifier) <= MAX_DESIGNATOR:
                 return one
     raise CannotCopy("the unit has no designator that a copy manager could find it by")
 
