@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +28,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where to work: some 8 GiB on the disk to be measured")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="(%(default)s)")
     options = parser.parse_args()
+    # Told to end, it stops its servers and takes its files away as after an error.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="ndmpd-bench-", dir=options.folder) as name:
         folder = Path(name)
         if blocks_can_be_shared(folder):

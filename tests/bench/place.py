@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +26,8 @@ MIB = 1 << 20
 SMALL = 2048
 """Bytes of each small file."""
 PER_FOLDER = 1000
+MEMORY = "/dev/shm"
+"""A folder in a tmpfs."""
 DRIVES = 4
 SESSIONS = 64
 
@@ -90,7 +92,11 @@ class Server:
 
 
 class Place:
-    """Everything is below ``folder``. To be used as a context manager."""
+    """Everything is below ``folder``, but for what is restored to ``memory``. A context manager.
+
+    ``memory`` is for many small files that come and go: ext4 passes over the inodes deleted within the last
+    minutes one by one, so that files made behind a deletion take ten times as long, whoever makes them.
+    """
 
     def __init__(self, folder: Path, scale: Scale) -> None:
         self.folder = folder
@@ -98,6 +104,7 @@ class Place:
         self._stack = ExitStack()
         self.exports = folder / "exports"
         self.exports.mkdir()
+        self.memory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
 
     def __enter__(self) -> Place:
         return self
@@ -108,7 +115,8 @@ class Place:
     @cached_property
     def ours(self) -> Server:
         trees = [self.real.path] if self.real else []
-        return self._served(Server.start(self.folder / "state", self.scale.size, (self.exports, *trees)))
+        return self._served(Server.start(self.folder / "state", self.scale.size,
+                                         (self.exports, self.memory, *trees)))
 
     @cached_property
     def tapes(self) -> Server:
@@ -149,20 +157,20 @@ class Place:
 
     @cached_property
     def small(self) -> RealTree:
-        return self._files("small", random.Random(2).randbytes(SMALL))
+        return self._files("small", self.scale.files, random.Random(2).randbytes(SMALL))
 
     @cached_property
     def empty(self) -> RealTree:
-        return self._files("empty", b"")
+        return self._files("empty", self.scale.files, b"")
 
-    def _files(self, name: str, content: bytes) -> RealTree:
+    def _files(self, name: str, count: int, content: bytes) -> RealTree:
         folder = self.exports / name
         folder.mkdir()
-        for number in range(self.scale.files):
+        for number in range(count):
             if number % PER_FOLDER == 0:
                 (place := folder / f"{number // PER_FOLDER:03}").mkdir()
             (place / f"file{number:06}").write_bytes(content)
-        return RealTree(folder, self.scale.files, self.scale.files * len(content))
+        return RealTree(folder, count, count * len(content))
 
     @cached_property
     def real(self) -> RealTree | None:
@@ -175,15 +183,6 @@ class Place:
             fill(path, size)
         return path
 
-    def emptied(self, path: Path) -> Callable[[], None]:
-        """What makes ``path`` an empty folder."""
-
-        def empty() -> None:
-            subprocess.run(["rm", "-rf", str(path)], check=True)
-            path.mkdir()
-
-        return empty
-
 
 def fill(path: Path, size: int) -> None:
     """Write ``size`` bytes that do not repeat within a few MiB, and none of which is a hole."""
@@ -192,16 +191,6 @@ def fill(path: Path, size: int) -> None:
         for number in range(0, size, len(block)):
             turn = number // len(block) % len(block)
             file.write((block[turn:] + block[:turn])[: size - number])
-
-
-def measure_tree(folder: Path) -> tuple[int, int]:
-    """Regular files below ``folder``, and their bytes."""
-    files = size = 0
-    for name, _, names in os.walk(folder):
-        for each in names:
-            status = os.lstat(os.path.join(name, each))
-            files, size = files + 1, size + status.st_size
-    return files, size
 
 
 def blocks_can_be_shared(folder: Path) -> bool:

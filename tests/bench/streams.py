@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import filecmp
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from protocol.ndmp.codes import DataOperation
 from tests.bench import peers
 from tests.bench.dma import Job, JobFailed, timed, timed_by_tcp
-from tests.bench.place import Place, measure_tree
+from tests.bench.place import Place
 from tests.bench.rows import Subject, nothing
 from tests.peers.ndmjob import Agent
 from tests.trees.real import RealTree
@@ -78,25 +81,38 @@ def restored_image(place: Place) -> list[Subject]:
 
 def restored_large_file(place: Place) -> list[Subject]:
     source = RealTree(place.large.parent, 1, place.scale.size)
-    return restored_tree(place, source, source.size)
+    return restored_tree(place, source, source.size, place.exports)
 
 
 def restored_small_files(place: Place) -> list[Subject]:
-    return restored_tree(place, place.small, place.small.files)
+    return restored_tree(place, place.small, place.small.files, place.memory)
 
 
-def restored_tree(place: Place, source: RealTree, amount: int) -> list[Subject]:
-    """Into an empty folder; what the last run restored is deleted before, untimed."""
-    archive, back, theirs = place.folder / "restore.tar", place.exports / "back", place.exports / "theirs"
+def restored_tree(place: Place, source: RealTree, amount: int, below: Path) -> list[Subject]:
+    """Into a new folder each time; what the last run restored is deleted before, untimed."""
+    archive = place.folder / "restore.tar"
     archive.touch()
     peers.tar_create(source.path, archive)()
     timed(place.ours.agent, Job("tar", str(source.path), TAPE, at_least=source.size))
-    job = Job("tar", str(back), TAPE, DataOperation.RECOVER, at_least=source.size)
+
+    def by_server(folder: Path) -> float:
+        job = Job("tar", str(folder), TAPE, DataOperation.RECOVER, at_least=source.size)
+        return timed(place.ours.agent, job).seconds
+
+    def subject(name: str, restore: Callable[[Path], float]) -> Subject:
+        folders: list[Path] = []
+
+        def before() -> None:
+            while folders:
+                shutil.rmtree(folders.pop())
+            folders.append(Path(tempfile.mkdtemp(dir=below)))
+
+        return Subject(name, lambda: restore(folders[-1]), amount, before,
+                       lambda: same_tree(source, folders[-1]))
+
     return [
-        Subject("GNU tar", peers.tar_extract(archive, theirs), amount, place.emptied(theirs),
-                lambda: same_tree(source, theirs)),
-        Subject("ndmpd", lambda: timed(place.ours.agent, job).seconds, amount, place.emptied(back),
-                lambda: same_tree(source, back)),
+        subject("GNU tar", lambda folder: peers.tar_extract(archive, folder)()),
+        subject("ndmpd", by_server),
     ]
 
 
@@ -137,6 +153,11 @@ def same_content(one: Path, other: Path) -> None:
 
 
 def same_tree(source: RealTree, back: Path) -> None:
-    found = measure_tree(back)
-    if found != (source.files, source.size):
-        raise JobFailed(f"{back} has {found}, files and bytes, and {source} was saved")
+    """Every file of ``source`` is in ``back`` with its content, and no other."""
+    names = [Path(folder, name).relative_to(source.path)
+             for folder, _, files in os.walk(source.path) for name in files]
+    for name in names:
+        same_content(source.path / name, back / name)
+    found = sum(len(files) for _, _, files in os.walk(back))
+    if found != len(names):
+        raise JobFailed(f"{back} has {found} files, and {source.path} {len(names)}")
