@@ -17,6 +17,7 @@ import sys
 import time
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import twisted.internet.epollreactor  # noqa: F401  what the reactor needs, imported once for every fork
@@ -75,7 +76,7 @@ def serve(settings: Settings) -> None:
     listening = _listening(settings)
     forks = ForkServer(lambda connection, requests: run_session(settings, connection, requests),
                        lambda session, connection, counters: run_job(settings, session, connection, counters),
-                       lambda: copy_manager_server.serve(settings.server.state_dir / "san"))
+                       lambda: run_copy_manager(settings))
     try:
         _Listener(settings, listening, forks).run()
     finally:
@@ -322,6 +323,12 @@ def make_transfer(settings: Settings, opener: Opener, asked: Mover, run: Run) ->
                         mover.batchsize, head, opener.disk, run)
 
     return Transfer(asked, head, [path(*one) for one in settings.copy_managers.items()], run.say)
+
+
+def run_copy_manager(settings: Settings) -> None:
+    """The process of the embedded SAN that carries out EXTENDED COPY; ps knows it by a name of its own."""
+    Path("/proc/self/comm").write_text(copy_manager_server.PROCESS_NAME)
+    copy_manager_server.serve(settings.server.state_dir / "san")
 
 
 def run_job(settings: Settings, session: socket.socket, connection: socket.socket, counters: int) -> None:
