@@ -25,6 +25,7 @@ from ndmpd.formats.image_disk import (
     in_use,
     opened,
     refuse_target_in_use,
+    start_flush,
     survey,
     write_zeros,
     written_to,
@@ -154,7 +155,7 @@ class Image:
                 raise JobRefused(f"{export} has {capacity.size} bytes, the image is of a disk of "
                                  f"{header.capacity * header.block_length}; name one that is as large")
             _refuse_target(export, transport, disk)
-            progress = _Progress(stream, PAGE + map_length(len(found)))
+            progress = _Progress(stream, transport, PAGE + map_length(len(found)))
             try:
                 for extent in found:
                     if extent.zeros:
@@ -301,8 +302,9 @@ def _check_end(stream: StreamReader, header: Header, position: int) -> None:
 class _Progress:
     """Takes extents in the order of the stream and has them filled, many at a time."""
 
-    def __init__(self, stream: StreamReader, position: int) -> None:
+    def __init__(self, stream: StreamReader, transport: Transport, position: int) -> None:
         self._stream = stream
+        self._transport = transport
         self._waiting: list[Piece] = []
         self._waiting_bytes = 0
         self.position = position
@@ -327,6 +329,7 @@ class _Progress:
     def flush(self) -> None:
         if self._waiting:
             self._stream.into(self._waiting)
+            start_flush(self._transport, self._waiting)
         self.filled += self._waiting_bytes
         self._waiting = []
         self._waiting_bytes = 0

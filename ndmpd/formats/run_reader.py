@@ -1,4 +1,4 @@
-"""Reads the files of a folder in runs, on two cores where there are two.
+"""Reads the files of folders in runs, on two cores where there are two.
 
 A helper process, forked for the job, takes every other run or so: it is sent the folder's descriptor with
 names, and leaves what it packed in shared memory. Runs come back in their order whoever had them, so the
@@ -16,28 +16,48 @@ import signal
 import socket
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ndmpd.formats.history import History
 from ndmpd.formats.small_files import MOST_DATA, RUN, SMALL, Names, Packed, Segment, read_run
+from ndmpd.formats.walk import Folder
+from ndmpd.pieces import OpenFile
 
 _AHEAD = 3
 """Runs that the helper has been given and that were not fetched."""
-_WINDOW = 6
+_WINDOW = 8
 """Runs that are held until an earlier one is there."""
+_WORTH = RUN // 2
+"""Files of a run that is worth giving away."""
 _SLOT = MOST_DATA + SMALL + (RUN << 13)
 """Bytes of shared memory for a run: its data and one file more, and a path of PATH_MAX for each file."""
 _MESSAGE = 1 << 20
 
 
 @dataclass(slots=True)
-class _Part:
-    """``files`` of a run. ``result`` is what ``read_run`` gives, None while the helper has it."""
+class Run:
+    """``files`` of ``folder`` that follow one another, and what came of them. The ``first`` run of a folder
+    has none. ``held``: the folder's descriptor, which is closed with the last run that has it.
+    """
 
+    folder: Folder
+    held: OpenFile
     files: Names
-    result: tuple[int, list[Segment]] | None
+    first: bool
+    segments: list[Segment]
+
+
+@dataclass(slots=True)
+class _Part:
+    """A run that is being made: ``result`` is what ``read_run`` gives, once it is there. ``away``: the helper
+    has it.
+    """
+
+    run: Run
+    away: bool = False
+    result: tuple[int, list[Segment]] | None = None
 
 
 class RunReader:
@@ -47,6 +67,10 @@ class RunReader:
         self._history = history
         self._helper: _Helper | None = None
         self._alone = len(os.sched_getaffinity(0)) < 2
+        self._window: deque[_Part] = deque()
+        """What is under way, in order."""
+        self._asked: deque[_Part] = deque()
+        """What the helper has of it."""
 
     def close(self) -> None:
         """End the helper. Idempotent."""
@@ -54,52 +78,104 @@ class RunReader:
         if helper is not None:
             helper.close()
 
-    def runs(self, folder: int, prefix: bytes, files: Names) -> Iterator[list[Segment]]:
-        """The segments of all ``files``, in order."""
-        if len(files) < 2 * RUN or not self._has_helper():
-            yield from self._read(folder, prefix, files)
-            return
-        parts: deque[_Part] = deque()
-        asked: deque[_Part] = deque()
-        following = 0
-        while following < len(files) or parts:
-            while following < len(files) and len(asked) < _AHEAD and self._helper is not None:
-                part = _Part(files[following:following + RUN], None)
-                following += RUN
-                parts.append(part)
-                asked.append(part)
-                if not self._helper.ask(folder, prefix, part.files):
-                    self.close()
-            if self._helper is None:
-                asked.clear()
-            if parts and (parts[0].result is not None or not asked):
-                part = parts.popleft()
-                done, segments = part.result or (0, [])
-                yield segments
-                yield from self._read(folder, prefix, part.files[done:])
-            elif asked and self._helper is not None and (
-                    self._helper.ready() or following >= len(files) or len(parts) >= _WINDOW):
-                asked.popleft().result = result = self._helper.fetch()
-                if result is None:
-                    self.close()
-            elif following < len(files):
-                own = files[following:following + RUN]
-                following += RUN
-                parts.append(_Part(own, read_run(folder, prefix, own, self._history)))
+    def read(self, folders: Iterable[Folder]) -> Iterator[Run]:
+        """The runs of all ``folders``, in order. Folders are listed before those ahead of them are done, so
+        that nobody waits at the end of one.
+        """
+        window = self._window
+        following = _parts(folders)
+        try:
+            while True:
+                while self._helper is not None and len(self._asked) < _AHEAD and len(window) < _WINDOW \
+                        and self._next(following) is not None:
+                    pass
+                if not window and self._next(following) is None:
+                    return
+                head = window[0]
+                if head.result is not None or not head.away:
+                    yield from self._finished(window.popleft())
+                elif self._has_answer() or not self._read_ahead(following):
+                    self._fetch()
+        finally:
+            window.clear()
 
-    def _read(self, folder: int, prefix: bytes, files: Names) -> Iterator[list[Segment]]:
-        at = 0
-        while at < len(files):
-            done, segments = read_run(folder, prefix, files[at:at + RUN], self._history)
-            at += done
-            yield segments
+    def _next(self, following: Iterator[_Part]) -> _Part | None:
+        """The next run, now under way: with the helper where that is worth it."""
+        part = next(following, None)
+        if part is None:
+            return None
+        self._window.append(part)
+        run = part.run
+        if len(run.files) >= _WORTH and len(self._asked) < _AHEAD and self._has_helper(run):
+            assert self._helper is not None
+            if self._helper.ask(run.folder.fd, run.folder.prefix, run.files):
+                part.away = True
+                self._asked.append(part)
+            else:
+                self._lose_helper()
+        return part
 
-    def _has_helper(self) -> bool:
-        if self._helper is None and not self._alone:
+    def _read_ahead(self, following: Iterator[_Part]) -> bool:
+        """Read a run while the helper is at an earlier one. False where there is none."""
+        part = next((part for part in self._window if not part.away and part.result is None), None)
+        if part is None and len(self._window) < _WINDOW:
+            part = self._next(following)
+        if part is None:
+            return False
+        if not part.away:
+            part.result = self._result(part.run, 0)
+        return True
+
+    def _result(self, run: Run, at: int) -> tuple[int, list[Segment]]:
+        files = run.files[at:] if at else run.files
+        return read_run(run.folder.fd, run.folder.prefix, files, self._history)
+
+    def _finished(self, part: _Part) -> Iterator[Run]:
+        """A run, in as many as its files are large."""
+        run = part.run
+        if run.first:
+            yield Run(run.folder, run.held, [], True, [])
+        start = 0
+        while start < len(run.files):
+            done, segments = part.result or self._result(run, start)
+            part.result = None
+            yield Run(run.folder, run.held, run.files[start:start + done], False, segments)
+            start += done
+
+    def _has_answer(self) -> bool:
+        return self._helper is not None and self._helper.ready()
+
+    def _fetch(self) -> None:
+        result = self._helper.fetch() if self._helper is not None else None
+        if result is None:
+            self._lose_helper()
+        else:
+            part = self._asked.popleft()
+            part.away, part.result = False, result
+
+    def _lose_helper(self) -> None:
+        """What it had is read here."""
+        self.close()
+        for part in self._asked:
+            part.away = False
+        self._asked.clear()
+
+    def _has_helper(self, run: Run) -> bool:
+        if self._helper is None and not self._alone and len(run.folder.files) >= 2 * RUN:
             self._alone = True  # one is made once
             with suppress(OSError):
                 self._helper = _Helper(self._history)
         return self._helper is not None
+
+
+def _parts(folders: Iterable[Folder]) -> Iterator[_Part]:
+    """Each folder gets a descriptor of its own: the walk closes the one it goes on with."""
+    for folder in folders:
+        held = OpenFile(os.dup(folder.fd), "")
+        kept = replace(folder, fd=held.fd)
+        files = kept.files
+        for at in range(0, len(files) or 1, RUN):
+            yield _Part(Run(kept, held, files[at:at + RUN], not at, []))
 
 
 class _Helper:

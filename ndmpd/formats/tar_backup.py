@@ -12,11 +12,12 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from ndmpd.formats import xattrs
 from ndmpd.formats.history import History
-from ndmpd.formats.run_reader import RunReader
+from ndmpd.formats.run_reader import Run, RunReader
 from ndmpd.formats.small_files import PADDING, SMALL, open_file
 from ndmpd.formats.tally import Tally, shown
 from ndmpd.formats.walk import Folder, Walk
@@ -72,8 +73,9 @@ class TarBackup:
     def pieces(self) -> Iterator[Piece]:
         """The stream. Counts and history are complete once the iterator is exhausted."""
         try:
-            for folder in self._walk:
-                yield from self._folder(folder)
+            with closing(self._reader.read(self._walk)) as runs:  # type: ignore[type-var]
+                for run in runs:
+                    yield from self._run(run)
             self._put(tar.END)
             self._history.flush()
             yield self._join()
@@ -95,30 +97,31 @@ class TarBackup:
         self._joined = 0
         return piece
 
-    def _folder(self, folder: Folder) -> Iterator[Piece]:
-        history = self._history
-        children = [(name, node) for name, node, _ in folder.files] + folder.folders
-        children.sort()
-        if not folder.path:
-            history.folder(folder.node, folder.parent, children)
-        self._folder_entry(folder)
-        if folder.path:
-            history.folder(folder.node, folder.parent, children)
-        del children
+    def _run(self, run: Run) -> Iterator[Piece]:
+        folder = run.folder
+        if run.first:
+            self._begin(folder)
         at = 0
-        for segments in self._reader.runs(folder.fd, folder.prefix, folder.files):
-            for segment in segments:
-                if segment.files:
-                    history.add(segment.placed(self.position), segment.files)
-                    self._parts += segment.data
-                    self._joined += segment.size
-                    at += segment.files
-                if segment.skipped:
-                    name, node, regular = folder.files[at]
-                    at += 1
-                    yield from self._single(folder, name, node, regular)
-                if self._joined >= JOINED:
-                    yield self._join()
+        for segment in run.segments:
+            if segment.files:
+                self._history.add(segment.placed(self.position), segment.files)
+                self._parts += segment.data
+                self._joined += segment.size
+                at += segment.files
+            if segment.skipped:
+                name, node, regular = run.files[at]
+                at += 1
+                yield from self._single(folder, name, node, regular)
+            if self._joined >= JOINED:
+                yield self._join()
+
+    def _begin(self, folder: Folder) -> None:
+        """The folder's own entry. The root is in the history before it has one."""
+        if folder.path:
+            self._folder_entry(folder)
+        self._history.folder(folder.node, folder.parent, _children(folder))
+        if not folder.path:
+            self._folder_entry(folder)
 
     def _single(self, folder: Folder, name: bytes, node: int, regular: bool) -> Iterator[Piece]:
         """One file of any kind."""
@@ -303,6 +306,11 @@ class TarBackup:
             changed = True
         if changed:
             self._tally.change(path)
+
+
+def _children(folder: Folder) -> Iterator[tuple[bytes, int]]:
+    """Names and nodes of what is in ``folder``, sorted; only a history that lists folders asks for them."""
+    yield from sorted([(name, node) for name, node, _ in folder.files] + folder.folders)
 
 
 def _data_ranges(fd: int, size: int) -> pax.Ranges | None:

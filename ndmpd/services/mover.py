@@ -6,9 +6,10 @@ import socket
 import threading
 from collections.abc import Callable
 
-from ndmpd.services.mover_backup import BackupRun, LocalSource, RemoteSource
+from ndmpd.services.mover_backup import BackupRun, LocalSource
 from ndmpd.services.mover_recover import LocalRecover, RecoverRun, RemoteRecover
 from ndmpd.services.mover_run import MoverRun, Tell
+from ndmpd.services.receiving import RemoteSource
 from ndmpd.services.tape import TapeService
 from ndmpd.services.transfer import MakeTransfer
 from ndmpd.session.effects import MoverContinue, MoverRead, MoverStart

@@ -27,7 +27,7 @@ from protocol.ndmp.codes import MoverPauseReason
 
 log = logging.getLogger(__name__)
 
-_STALL = 20
+STALL = 20
 """Milliseconds without a byte after which whole records that are there are written."""
 _SAY = 64
 """Pieces taken after which DATA is told so, where it may be waiting for that (see ``outlets.AHEAD``)."""
@@ -51,7 +51,7 @@ class Source(ABC):
 
     @abstractmethod
     def idle(self) -> bool:
-        """Whether nothing has come for a moment."""
+        """Whether nothing has come for a moment: whole records that are there are better written."""
 
     def written(self, pieces: int) -> None:
         """So many pieces, from the first of the stream, are on tape."""
@@ -62,6 +62,9 @@ class Source(ABC):
 
     def done(self, offloaded: int, used: str) -> None:
         """All that came is on tape: so many bytes of it by copy managers, and ``used`` by whom."""
+
+    def close(self) -> None:
+        """The run is over, well or not."""
 
 
 class LocalSource(Source):
@@ -96,7 +99,7 @@ class LocalSource(Source):
             return False
         if self._count > self._told:
             self._ask()
-        return not self._poll.poll(_STALL)
+        return not self._poll.poll(STALL)
 
     def _ask(self) -> None:
         self._told = self._count
@@ -115,43 +118,6 @@ class LocalSource(Source):
     def done(self, offloaded: int, used: str) -> None:
         if self._complete:
             channel.send(self._end, Frame(Kind.DONE, offloaded, payload=used.encode()))
-
-
-class RemoteSource(Source):
-    """Bytes of another server's DATA."""
-
-    _SIZE = 1 << 20
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._count = 0
-        self._buffer = self._room = memoryview(bytearray(self._SIZE))
-        """The buffer that is being filled, and what is left of it."""
-        self._free: list[memoryview] = []
-        self._full: deque[tuple[int, memoryview]] = deque()
-        """Buffers with how many pieces have to be on tape before they can be filled again. Fresh memory costs
-        more than the bytes that are put into it.
-        """
-        self._poll = select.poll()
-        self._poll.register(connection, select.POLLIN)
-
-    def next(self) -> tuple[int, Piece] | None:
-        if not self._room:
-            self._full.append((self._count, self._buffer))
-            self._room = self._buffer = self._free.pop() if self._free else memoryview(bytearray(self._SIZE))
-        got = self._connection.recv_into(self._room)
-        if not got:
-            return None
-        piece, self._room = Inline(self._room[:got]), self._room[got:]
-        self._count += 1
-        return self._count - 1, piece
-
-    def written(self, pieces: int) -> None:
-        while self._full and self._full[0][0] <= pieces:
-            self._free.append(self._full.popleft()[1])
-
-    def idle(self) -> bool:
-        return not self._poll.poll(_STALL)
 
 
 class BackupRun(MoverRun):
@@ -211,6 +177,7 @@ class BackupRun(MoverRun):
 
         What waits is dropped: it may keep files open.
         """
+        self.source.close()
         self._numbers.clear()
         self._parts = iter(())
         if self.drive.unmarked and not self._flushed:

@@ -15,9 +15,10 @@ BUFFER = 1 << 20
 Work = Callable[[], float]
 
 
-def dd(source: Path, target: Path) -> Work:
-    """Copy over an existing file."""
-    return command("dd", f"if={source}", f"of={target}", "bs=1M", "conv=notrunc", "status=none")
+def dd(source: Path, target: Path, *more: str) -> Work:
+    """Copy over an existing file. ``more``: for dd's ``conv=``."""
+    conversions = ",".join(("notrunc", *more))
+    return command("dd", f"if={source}", f"of={target}", "bs=1M", f"conv={conversions}", "status=none")
 
 
 def tar_create(tree: Path, archive: Path) -> Work:

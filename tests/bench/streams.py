@@ -76,7 +76,10 @@ def restored_image(place: Place) -> list[Subject]:
     job = Job("image", "/vol/disk1", TAPE, DataOperation.RECOVER, at_least=size)
     with target.open("r+b") as file:
         file.write(bytes(64 << 10))
-    return [by_dd(place, source), by_us(place, job, size, lambda: same_content(source, target))]
+    return [
+        by_dd(place, source, "fdatasync"),
+        by_us(place, job, size, lambda: same_content(source, target)),
+    ]
 
 
 def restored_large_file(place: Place) -> list[Subject]:
@@ -126,9 +129,9 @@ def by_us_by_tcp(place: Place, job: Job, amount: float) -> Subject:
     return Subject("ndmpd", lambda: timed_by_tcp(data, mover, job).seconds, amount)
 
 
-def by_dd(place: Place, source: Path) -> Subject:
+def by_dd(place: Place, source: Path, *conversions: str) -> Subject:
     size = place.scale.size
-    return Subject("dd", peers.dd(source, place.written("copy", size)), size)
+    return Subject("dd", peers.dd(source, place.written("copy", size), *conversions), size)
 
 
 def by_loop(place: Place, source: Path) -> Subject:

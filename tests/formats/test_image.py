@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ndmpd.errors import JobRefused, SourceError, StreamError
+from ndmpd.formats import image_disk
 from ndmpd.formats.job import Selection
 from ndmpd.pieces import LunExtent, Zeros
 from ndmpd.ports import SourceFault
@@ -405,6 +407,21 @@ def test_a_disk_that_fails_while_it_is_written_is_loud(bench):
     with pytest.raises(OSError):
         bench.recover(bench.backup("a"), everything("b"))
     assert "holds a part of the image only" in bench.notes.texts(LogType.ERROR)[0]
+
+
+def test_what_was_written_is_on_its_way_to_the_medium_before_all_of_it_is_waited_for(bench, monkeypatch):
+    begun = []
+    target = bench.disks["b"]
+
+    def begin(fd, offset, length):
+        assert fd == target.file.fd and "synchronize" not in target.log
+        assert os.pread(fd, length, offset) == contents(bench, "a")[offset:offset + length]
+        begun.append((offset, length))
+
+    monkeypatch.setattr("ndmpd.formats.image._STEP", MIB)
+    monkeypatch.setattr(image_disk, "start_writing", begin)
+    bench.recover(bench.backup("a"), everything("b"))
+    assert begun == [(0, MIB), (MIB, MIB), (2 * MIB, MIB), (3 * MIB, 5 * 512)]
 
 
 def test_a_disk_that_contradicts_itself_ends_the_backup(bench):

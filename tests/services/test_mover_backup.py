@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import socket
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +16,6 @@ from hypothesis import strategies as st
 
 from ndmpd.pieces import FileExtent, Inline, LunExtent, OpenFile, Piece, Zeros
 from ndmpd.services import channel
-from ndmpd.services.mover_backup import RemoteSource
 from ndmpd.session.events import MoverHalted
 from ndmpd.session.spans import ALL_ONES
 from protocol.ndmp.codes import MoverHaltReason, MoverMode, MoverPauseReason, TapeMtioOp, Version
@@ -304,30 +301,3 @@ def test_a_tape_that_is_gone_halts_with_a_media_error(rig: Rig) -> None:
     assert isinstance(halted, MoverHalted) and halted.reason == MoverHaltReason.MEDIA_ERROR and halted.text
     thread.join(PATIENCE)
     assert sent.failure is not None
-
-
-def test_received_bytes_stay_until_they_are_on_tape_and_their_memory_serves_again() -> None:
-    content = random.Random(5).randbytes(9 << 20)
-    ours, theirs = socket.socketpair()
-    sender = threading.Thread(target=theirs.sendall, args=(content,))
-    sender.start()
-    with ours, theirs:
-        source = RemoteSource(ours)
-        memory: set[int] = set()
-        kept: list[Inline] = []
-        received = bytearray()
-        while len(received) < len(content):
-            found = source.next()
-            assert found is not None
-            number, piece = found
-            assert isinstance(piece, Inline) and isinstance(piece.data, memoryview)
-            memory.add(id(piece.data.obj))
-            kept.append(piece)
-            received += piece.data
-            if sum(each.length for each in kept) > 3 << 20:
-                assert b"".join(each.data for each in kept) == received[-sum(each.length for each in kept):]
-                kept.clear()
-                source.written(number + 1)
-        sender.join(PATIENCE)
-    assert received == content
-    assert len(memory) <= 5
