@@ -34,7 +34,7 @@ class HeadPath:
             written = self._write(drive, first(pieces, batch * record_size), record_size, batch)
             faults += shifted(done * record_size, written.faults)
             done += written.records
-            if done == count or written.early_warning or written.end_of_medium:
+            if done == count or written.records < batch or written.early_warning:
                 return Written(done, written.early_warning, written.end_of_medium, faults)
             pieces = behind(pieces, batch * record_size)
 

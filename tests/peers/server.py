@@ -121,10 +121,12 @@ class EmbeddedServer:
         ]  # fmt: skip
         for export in self.exports:
             command += ["--export", str(export)]
+        ready = self.state / "san" / "copymanager.sock"
+        ready.unlink(missing_ok=True)  # of a server that was killed
         self.program = Program.start(command, self.log_file, cwd=REPOSITORY)
         self.program.wait_for_port(self.port, timeout)
         deadline = time.monotonic() + timeout
-        while not (self.state / "san" / "copymanager.sock").exists():
+        while not ready.exists():
             if time.monotonic() > deadline:
                 raise NotReady(f"no copy manager after {timeout:.0f} s:\n{self.program.log_tail()}")
             time.sleep(0.01)
