@@ -16,13 +16,17 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import twisted.internet.epollreactor  # noqa: F401  what the reactor needs, imported once for every fork
 
-from ndmpd.config import Auth, Settings
+from ndmpd.config import Auth, Datamover, Settings
 from ndmpd.config_types import Virtual
+from ndmpd.devices.copymanager import CopyManager
 from ndmpd.devices.disk import Disk
+from ndmpd.devices.leases import Leases
 from ndmpd.devices.opener import Opener
 from ndmpd.errors import ConfigError
 from ndmpd.formats.registry import butypes
@@ -34,10 +38,14 @@ from ndmpd.net.places import Places
 from ndmpd.net.shell import Shell
 from ndmpd.net.watch import Watch
 from ndmpd.san import create
+from ndmpd.san.copymanager import server as copy_manager_server
 from ndmpd.services import data_process
+from ndmpd.services.copy_path import CopyPath, Run
+from ndmpd.services.head_path import HeadPath
 from ndmpd.services.identities import Identities
 from ndmpd.services.inventory import Inventory
 from ndmpd.services.jobs import Counters
+from ndmpd.services.transfer import Mover, Transfer
 from ndmpd.session.core import Session
 from ndmpd.session.effects import Send
 from ndmpd.session.facts import AuthPolicy, ServerFacts, User
@@ -54,6 +62,10 @@ _CHALLENGE = 64
 _ORDER_CHUNK = 1 << 20
 _MOST_ORDER = 256 << 20
 BACKLOG = 128
+_COPY_MANAGER = 0
+"""The fork server's number for it; sessions count from 1."""
+_REST = 0.5
+"""Seconds before a copy manager that died is started again."""
 
 
 def serve(settings: Settings) -> None:
@@ -63,7 +75,8 @@ def serve(settings: Settings) -> None:
     lock = _prepare(settings)
     listening = _listening(settings)
     forks = ForkServer(lambda connection, requests: run_session(settings, connection, requests),
-                       lambda session, connection, counters: run_job(settings, session, connection, counters))
+                       lambda session, connection, counters: run_job(settings, session, connection, counters),
+                       lambda: run_copy_manager(settings))
     try:
         _Listener(settings, listening, forks).run()
     finally:
@@ -88,13 +101,20 @@ def _prepare(settings: Settings) -> int:
     for left in run.iterdir():
         if left.is_socket():
             left.unlink()
-    if any(isinstance(unit.device, Virtual) for _, _, unit in settings.units):
+    if _has_san(settings):
         create(state, capacity=settings.san.tape_capacity)
-    if settings.tls is not None or any(mover.type == "SCSI" for mover in settings.datamover.values()):
-        raise ConfigError("this version serves neither [tls] nor [datamover] of type \"SCSI\"; remove them")
+    if settings.tls is not None:
+        raise ConfigError("this version does not serve [tls]; remove it")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return lock
+
+
+def _has_san(settings: Settings) -> bool:
+    """Whether there is an embedded SAN, whose copy manager must run."""
+    units = [unit.device for _, _, unit in settings.units]
+    return any(isinstance(device, Virtual)
+               for device in (*units, *(mover.device for mover in settings.datamover.values())))
 
 
 def _listening(settings: Settings) -> socket.socket:
@@ -125,7 +145,15 @@ class _Listener:
         for watch in watches:
             # Before the reactor calls them off as lost: what is not there would be waited for.
             self._reactor.addSystemEventTrigger("before", "shutdown", watch.stop)
+        if _has_san(self._settings):
+            self._start_copy_manager()
         self._reactor.run()
+
+    def _start_copy_manager(self) -> None:
+        try:
+            forkserver.send(self._forks.control, Verb.COPY_MANAGER, _COPY_MANAGER)
+        except OSError as failure:
+            log.error("no process can be made for the copy manager of the embedded SAN: %s", failure)
 
     def _accept(self) -> None:
         try:
@@ -165,6 +193,10 @@ class _Listener:
         verb, number, status, _ = message
         if verb is Verb.LOGGED_IN:
             self._places.logged_in(number)
+            return
+        if number == _COPY_MANAGER:
+            log.error("the copy manager of the embedded SAN ended with status %d; starting it again", status)
+            self._reactor.callLater(_REST, self._start_copy_manager)
             return
         self._places.leave(number)
         level = logging.INFO if status == 0 else logging.ERROR
@@ -213,7 +245,7 @@ def run_session(settings: Settings, connection: socket.socket, requests: socket.
     def make_shell(control: Control) -> Shell:
         return Shell(reactor, control, ServerFacts(), policy(settings, peer),
                      lambda: secrets.token_bytes(_CHALLENGE), where(settings, local), forks,
-                     configure, opener.device, opener.disk)
+                     configure, opener.device, partial(make_transfer, settings, opener))
 
     def ended() -> None:
         opener.close()
@@ -281,6 +313,24 @@ def where(settings: Settings, local: str) -> Where:
     return Where(settings.server.state_dir / "run", bind, address, tried)
 
 
+def make_transfer(settings: Settings, opener: Opener, asked: Mover, run: Run) -> Transfer:
+    """The data paths that a run of the mover may take."""
+    head = HeadPath(opener.disk)
+
+    def path(name: str, mover: Datamover) -> CopyPath:
+        leases = Leases(settings.server.state_dir / "run", name, mover.copythreads)
+        return CopyPath(leases, lambda: CopyManager(lambda: opener.copy_manager(name), name),
+                        mover.batchsize, head, opener.disk, run)
+
+    return Transfer(asked, head, [path(*one) for one in settings.copy_managers.items()], run.say)
+
+
+def run_copy_manager(settings: Settings) -> None:
+    """The process of the embedded SAN that carries out EXTENDED COPY; ps knows it by a name of its own."""
+    Path("/proc/self/comm").write_text(copy_manager_server.PROCESS_NAME)
+    copy_manager_server.serve(settings.server.state_dir / "san")
+
+
 def run_job(settings: Settings, session: socket.socket, connection: socket.socket, counters: int) -> None:
     """A data process: the order comes first on ``session``, then it is all ours."""
     order = bytearray()
@@ -293,6 +343,6 @@ def run_job(settings: Settings, session: socket.socket, connection: socket.socke
     opener = Opener(settings)
     try:
         data_process.run(pickle.loads(bytes(order)), session, connection, Counters(counters), butypes(Disk),
-                         ConfiguredVolumes(settings), opener.disk)
+                         ConfiguredVolumes(settings), opener.disk, bool(settings.copy_managers))
     finally:
         opener.close()

@@ -280,6 +280,12 @@ class Settings(_Part):
                 yield table, name, unit
 
     @property
+    def copy_managers(self) -> dict[str, Datamover]:
+        """The data movers of type SCSI that are online, in the order in which they are tried."""
+        return {name: mover for name, mover in self.datamover.items()
+                if mover.type is MoverType.SCSI and mover.online}
+
+    @property
     def auth_types(self) -> tuple[Auth, ...]:
         """What any user may log in with, strongest first."""
         return tuple(auth for auth in (Auth.MD5, Auth.TEXT, Auth.NONE)
@@ -361,6 +367,7 @@ class Settings(_Part):
             "disk": {name: {"device": f"virtual:{name}"} for name in ("disk0", "disk1")},
             "drive": {name: {"device": f"virtual:{name}"} for name in ("tape0", "tape1")},
             "changer": {"mc0": {"device": "virtual:mc0"}},
+            "datamover": {"copy0": {"type": "SCSI", "device": "virtual:copy0"}},
             "filesystem": {f"/vol/{name}": {"disk": name} for name in ("disk0", "disk1")},
         }
         for export in exports:

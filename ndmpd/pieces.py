@@ -10,6 +10,7 @@ Pure values. Moving their bytes is ``ndmpd.datapath``.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -100,6 +101,27 @@ def part(piece: Piece, start: int, length: int) -> Piece:
     if length < piece.length:
         piece, _ = split(piece, length)
     return piece
+
+
+def first(pieces: Iterable[Piece], length: int) -> list[Piece]:
+    """The first ``length`` bytes of ``pieces``, or all where there are fewer."""
+    found: list[Piece] = []
+    for piece in pieces:
+        if length <= 0:
+            break
+        found.append(part(piece, 0, min(length, piece.length)))
+        length -= piece.length
+    return found
+
+
+def behind(pieces: Iterable[Piece], length: int) -> list[Piece]:
+    """What is left of ``pieces`` without their first ``length`` bytes."""
+    found: list[Piece] = []
+    for piece in pieces:
+        if length < piece.length:
+            found.append(part(piece, length, piece.length - length))
+        length = max(0, length - piece.length)
+    return found
 
 
 def split(piece: Piece, at: int) -> tuple[Piece, Piece]:

@@ -126,6 +126,8 @@ class Butype(Protocol):
     """A backup type: makes a stream of a source and takes it apart again. Runs in a process of its own."""
 
     name: str
+    blocks: bool
+    """Whether the stream is made of a disk's blocks, which copy managers can carry."""
 
     def attributes(self) -> ButypeAttr: ...
 

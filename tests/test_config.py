@@ -341,6 +341,9 @@ device = "virtual:tape0"
 device = "virtual:tape1"
 [changer.mc0]
 device = "virtual:mc0"
+[datamover.copy0]
+type = "SCSI"
+device = "virtual:copy0"
 """, user='[[user]]\nname = "ndmp"\nsecret_file = "TMP/home/password"\nauth = ["md5", "text"]\n'))
     assert loaded == embedded
 

@@ -46,7 +46,7 @@ from protocol.ndmp.notify import (
     NotifyDataReadPost,
     NotifyMoverPausedPost,
 )
-from tests.peers.server import PASSWORD, REPOSITORY, USER, EmbeddedServer, Program, free_port
+from tests.peers.server import PASSWORD, REPOSITORY, USER, EmbeddedServer, Program, free_port, is_copy_manager
 
 ALL = (1 << 64) - 1
 RECORD = 65536
@@ -63,8 +63,10 @@ def within(seconds: float, met: Callable[[], bool], what: str) -> None:
 
 
 def children(pid: int) -> list[int]:
+    """Of the server, or of the fork server: sessions and data processes, without the SAN's own process."""
     with suppress(FileNotFoundError):
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        found = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [one for one in found if not is_copy_manager(one)]
     return []
 
 

@@ -38,7 +38,7 @@ from ndmpd.client.restore import RestoreOrder, Wanted
 from ndmpd.client.servers import Servers
 from ndmpd.errors import NdmpdError
 
-DATAMOVERS = ("NAS",)
+DATAMOVERS = ("NAS", "SCSI")
 """Kinds of data mover that carry the image, each from the same disk to its own tape and back."""
 RECORD_SIZE = 256 << 10
 DISK_SIZE = 1 << 30

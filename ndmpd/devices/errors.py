@@ -19,6 +19,10 @@ class CommandTimeout(TransportError):
     """No status came back in time. What the unit did, and whether it still does, is not known."""
 
 
+class UnitDown(TransportError):
+    """The unit is not running at all. Whatever it was told to do has ended, if not as it should."""
+
+
 class NoSuchDevice(NdmpdError):
     """No device of that name is configured, or nothing answers there."""
 

@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 _MOST = 4096
@@ -49,18 +50,27 @@ class Lease:
             os.close(fd)
 
 
-def lease(run_dir: Path, manager: str, copythreads: int) -> Lease | None:
-    """A free list identifier, 1 to ``copythreads``; None where all are in use.
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """The list identifiers of one copy manager, 1 to ``copythreads``, kept in ``run_dir``."""
 
-    One that a dead process left a copy on is not free: it may be under way still.
-    """
-    for list_id in range(1, copythreads + 1):
-        found = _locked(run_dir / f"{manager}.copy{list_id}", manager, list_id, create=True)
-        if found is not None:
-            if not found.drive:
-                return found
-            found.close()
-    return None
+    run_dir: Path
+    manager: str
+    copythreads: int
+
+    def take(self) -> Lease | None:
+        """A free one; None where all are in use.
+
+        One that a dead process left a copy on is not free: it may be under way still.
+        """
+        for list_id in range(1, self.copythreads + 1):
+            path = self.run_dir / f"{self.manager}.copy{list_id}"
+            found = _locked(path, self.manager, list_id, create=True)
+            if found is not None:
+                if not found.drive:
+                    return found
+                found.close()
+        return None
 
 
 def abandoned(run_dir: Path, drive: str | None = None, manager: str | None = None) -> Iterator[Lease]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
-from ndmpd.config import Settings, Unit
+from ndmpd.config import Datamover, Settings, Unit
 from ndmpd.config_types import Virtual
+from ndmpd.devices.copymanager import CopyManager
 from ndmpd.devices.embedded import EmbeddedTransport
-from ndmpd.devices.errors import DeviceBusy, NoSuchDevice
+from ndmpd.devices.errors import DeviceBusy, NoSuchDevice, UnitDown
+from ndmpd.devices.leases import abandoned
+from ndmpd.errors import NdmpdError
 from ndmpd.pieces import FileExtent
 from ndmpd.ports import Command, Result, Transport
 from ndmpd.san.nexus import Nexus
+
+log = logging.getLogger(__name__)
 
 
 class Exclusive:
@@ -42,6 +49,7 @@ class Opener:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._run_dir = settings.server.state_dir / "run"
         self._nexus: Nexus | None = None
 
     def device(self, name: str) -> Transport:
@@ -52,12 +60,26 @@ class Opener:
         unit = self._settings.drive.get(name) or self._settings.changer.get(name)
         if unit is None or not unit.online:
             raise NoSuchDevice(f"there is no drive or changer {name!r}")
-        claim = _claim(self._settings.server.state_dir / "run", name)
+        claim = _claim(self._run_dir, name)
         try:
+            self._fence(name)
             return Exclusive(self._open(name, unit), claim)
         except BaseException:
             os.close(claim)
             raise
+
+    def _fence(self, drive: str) -> None:
+        """See to the end of copies that a dead session left running on ``drive``. Raises DeviceBusy."""
+        for left in abandoned(self._run_dir, drive=drive):
+            try:
+                with closing(CopyManager(partial(self.copy_manager, left.manager), left.manager)) as manager:
+                    manager.make_sure_it_ended(left.list_id)
+            except UnitDown:
+                log.info("%s: the copy that %s was left with ended with it", drive, left.manager)
+            except NdmpdError as failure:
+                raise DeviceBusy(f"{drive}: a copy that a dead session left running may still use it: "
+                                 f"{failure}") from failure
+            left.end()
 
     def disk(self, name: str) -> Transport:
         """A disk; others may use it at the same time."""
@@ -73,7 +95,14 @@ class Opener:
                 return self._open(name, unit)
         raise NoSuchDevice(f"there is no device {name!r}")
 
-    def _open(self, name: str, unit: Unit) -> Transport:
+    def copy_manager(self, name: str) -> Transport:
+        """The unit that takes EXTENDED COPY for a data mover of type SCSI."""
+        mover = self._settings.copy_managers.get(name)
+        if mover is None:
+            raise NoSuchDevice(f"there is no data mover {name!r} of type SCSI")
+        return self._open(name, mover)
+
+    def _open(self, name: str, unit: Unit | Datamover) -> Transport:
         if not isinstance(unit.device, Virtual):
             raise NoSuchDevice(f"{name}: this version reaches devices of the embedded SAN alone; write "
                                "virtual:NAME as its device")

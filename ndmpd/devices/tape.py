@@ -7,13 +7,12 @@ if each had been written alone. One command at a time; callers serialise.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from ndmpd.devices.errors import DeviceError, PositionLost, TransportError
 from ndmpd.devices.tape_motion import TapeMotion
-from ndmpd.devices.tape_outcome import ReadOutcome, Record, Stop, Written
-from ndmpd.devices.tape_position import TapePosition
-from ndmpd.devices.tape_unit import MAX_LENGTH, SUCCESS
+from ndmpd.devices.tape_outcome import ReadOutcome, Record, Stop, Written, shifted
+from ndmpd.devices.tape_position import UNKNOWN, TapePosition
+from ndmpd.devices.tape_unit import MAX_LENGTH, RESET, SUCCESS
 from ndmpd.devices.unit import LONG, Answer
 from ndmpd.pieces import Inline, Piece, split
 from ndmpd.ports import SourceFault, Transport
@@ -47,7 +46,7 @@ class TapeDrive(TapeMotion):
         faults: tuple[SourceFault, ...] = ()
         for batch, part in self._batches(pieces, record_size, count):
             outcome = self._write_batch(part, record_size, batch)
-            faults += _behind(done * record_size, outcome.faults)
+            faults += shifted(done * record_size, outcome.faults)
             done += outcome.records
             if outcome.early_warning or outcome.end_of_medium:
                 return Written(done, outcome.early_warning, outcome.end_of_medium, faults)
@@ -69,7 +68,7 @@ class TapeDrive(TapeMotion):
         faults: tuple[SourceFault, ...] = ()
         for number, part in enumerate(_portions(pieces, record_size, count)):
             outcome = self._write_record(part, record_size)
-            faults += _behind(number * record_size, outcome.faults)
+            faults += shifted(number * record_size, outcome.faults)
             if outcome.early_warning or outcome.end_of_medium:
                 return Written(number + outcome.records, outcome.early_warning, outcome.end_of_medium, faults)
         return Written(count, faults=faults)
@@ -145,6 +144,42 @@ class TapeDrive(TapeMotion):
         """Have everything that was written on the medium, and find out how much space is left."""
         self.write_filemarks(0)
         self.find_space()
+
+    # What a copy manager did with the tape, between ``before`` and now.
+
+    def wrote_elsewhere(self, before: TapePosition, records: int, record_size: int, *,
+                        early_warning: bool) -> None:
+        """``records`` were written, the last of them with early warning or not."""
+        self.position = before.records(records)
+        self.written += records * record_size
+        self.unmarked = self.unmarked or records > 0
+        self.early_warning = early_warning
+
+    def read_elsewhere(self, before: TapePosition, records: int) -> None:
+        """Records were read, of which ``records`` count: the tape is brought behind those. PositionLost where
+        that cannot be.
+        """
+        wanted = before.records(records)
+        if wanted.object is None:
+            raise PositionLost(f"{self.name} does not say where its tape stands")
+        if wanted.object != self.whereabouts():
+            self.locate(wanted.object)
+        self.position = wanted
+        self.unmarked = False
+
+    def whereabouts(self) -> int | None:
+        """The logical object number where the tape stands, whoever moved it; None where the drive cannot say.
+
+        A reset, of which the drive tells here first, is for the caller to see in that number. DeviceError
+        where the cartridge may be another one.
+        """
+        self.position = UNKNOWN
+        try:
+            return self.read_position()[1]
+        except DeviceError as error:
+            if error.sense is None or error.sense.asc != RESET:
+                raise
+            return self.position.object
 
     # Reading.
 
@@ -291,11 +326,6 @@ class TapeDrive(TapeMotion):
             part, rest = _cut(rest, batch * record_size)
             count -= batch
             yield batch, part
-
-
-def _behind(offset: int, faults: tuple[SourceFault, ...]) -> tuple[SourceFault, ...]:
-    """The faults of one command, counted from the start of the whole transfer."""
-    return tuple(replace(fault, skipped=fault.skipped + offset) for fault in faults)
 
 
 def _portions(pieces: Sequence[Piece], size: int, count: int) -> Iterator[Sequence[Piece]]:

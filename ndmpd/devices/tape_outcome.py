@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from ndmpd.ports import SourceFault
@@ -33,6 +33,12 @@ class Written:
     early_warning: bool = False
     end_of_medium: bool = False
     faults: tuple[SourceFault, ...] = ()
+
+
+def shifted(offset: int, faults: tuple[SourceFault, ...]) -> tuple[SourceFault, ...]:
+    """The faults of one command, counted from the start of a transfer of which ``offset`` bytes came before.
+    """
+    return tuple(replace(fault, skipped=fault.skipped + offset) for fault in faults)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ READY_WAIT = 120.0
 MAX_LENGTH = 0xFFFFFF
 """Largest record, and most records, that READ(6) and WRITE(6) can name."""
 _MEBIBYTE = 1 << 20
-_RESET = Asc.POWER_ON >> 8
+RESET = Asc.POWER_ON >> 8
+"""Additional sense code of every kind of reset."""
 _ANYWHERE = frozenset({Opcode.TEST_UNIT_READY, Opcode.INQUIRY, Opcode.REWIND, Opcode.LOAD_UNLOAD,
                        Opcode.RESERVE_6, Opcode.RELEASE_6})
 """Commands that mean the same whatever the cartridge and wherever it stands."""
@@ -238,7 +239,7 @@ class TapeUnit(Unit):
         after a reset the position is the same. ``position`` is the true one in every case.
         """
         changed = sense.code == Asc.MEDIUM_MAY_HAVE_CHANGED
-        reset = sense.asc == _RESET
+        reset = sense.asc == RESET
         block_length, in_blocks = self.block_length, cdb[0] in (Opcode.READ_6, Opcode.WRITE_6) and cdb[1] & 1
         if self._learning or not (changed or reset):
             if sense.code == Asc.MODE_PARAMETERS_CHANGED:

@@ -68,6 +68,7 @@ class Image:
     """``ports.Butype``."""
 
     name = "image"
+    blocks = True
 
     def __init__(self, open_disk: OpenDisk) -> None:
         self._open_disk = open_disk

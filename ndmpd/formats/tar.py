@@ -33,6 +33,7 @@ class Tar:
     """``ports.Butype``. One job at a time for each object: it lives in the data process of that job."""
 
     name = "tar"
+    blocks = False
 
     def __init__(self) -> None:
         self._tally: Tally | None = None

@@ -36,6 +36,8 @@ GRACE = 5.0
 
 RunSession = Callable[[socket.socket, socket.socket], None]
 """Runs a session on (control connection, its socket to the fork server) until it is over."""
+RunCopyManager = Callable[[], None]
+"""Runs the copy manager of the embedded SAN until it is ended."""
 RunJob = Callable[[socket.socket, socket.socket, int], None]
 """Runs a data process on (socket to its session, data connection, descriptor of the counters)."""
 
@@ -48,11 +50,13 @@ class Verb(IntEnum):
     KILL = 3
     """[number] end what was forked under that number."""
     EXITED = 4
-    """[number, status] of a session, told to the listener."""
+    """[number, status] of a session or a copy manager, told to the listener."""
     LOGGED_IN = 5
     """[number] the peer of a session has logged in; a session's own is 0. Told to the listener."""
     DROP = 6
     """[number] end that session unless its peer has logged in. Told to the session, as 0."""
+    COPY_MANAGER = 7
+    """[number] fork the copy manager of the embedded SAN."""
 
 
 _FDS = {Verb.SESSION: 1, Verb.JOB: _MAX_FDS}
@@ -79,12 +83,12 @@ def receive(end: socket.socket) -> tuple[Verb, int, int, list[int]] | None:
 class ForkServer:
     """The parent's handle, made before any thread or reactor exists. ``control`` speaks in ``Verb``."""
 
-    def __init__(self, run_session: RunSession, run_job: RunJob) -> None:
+    def __init__(self, run_session: RunSession, run_job: RunJob, run_copy_manager: RunCopyManager) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if self.pid == 0:
             self.control.close()
-            _become(lambda: _Server(theirs, run_session, run_job).serve())
+            _become(lambda: _Server(theirs, run_session, run_job, run_copy_manager).serve())
         theirs.close()
 
     def close(self) -> None:
@@ -124,14 +128,18 @@ class _Child:
     asker: socket.socket
     requests: socket.socket | None = None
     """A session's socket for its own requests."""
+    awaited: bool = False
+    """Whether the listener is told of its end."""
     deadline: float = field(default=float("inf"))
 
 
 class _Server:
-    def __init__(self, control: socket.socket, run_session: RunSession, run_job: RunJob) -> None:
+    def __init__(self, control: socket.socket, run_session: RunSession, run_job: RunJob,
+                 run_copy_manager: RunCopyManager) -> None:
         self._control = control
         self._run_session = run_session
         self._run_job = run_job
+        self._run_copy_manager = run_copy_manager
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
@@ -186,6 +194,8 @@ class _Server:
                            lambda: self._run_job(session, connection, fds[2]))
                 session.close()
                 connection.close()
+            elif verb is Verb.COPY_MANAGER:
+                self._fork(_Child(number, asker, awaited=True), [], self._run_copy_manager)
             elif verb is Verb.KILL:
                 self._end(number, asker)
             elif verb is Verb.LOGGED_IN:
@@ -198,7 +208,7 @@ class _Server:
                         send(child.requests, Verb.DROP, 0)
         except OSError as failure:
             log.error("%s: %s", verb.name, failure)
-            if verb is Verb.SESSION:
+            if verb in (Verb.SESSION, Verb.COPY_MANAGER):
                 with suppress(OSError):
                     send(asker, Verb.EXITED, number, 1)
         finally:
@@ -208,7 +218,7 @@ class _Server:
 
     def _fork_session(self, asker: socket.socket, number: int, connection: socket.socket) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._fork(_Child(number, asker, ours), [connection.fileno(), theirs.fileno()],
+        self._fork(_Child(number, asker, ours, awaited=True), [connection.fileno(), theirs.fileno()],
                    lambda: self._run_session(connection, theirs))
         connection.close()
         theirs.close()
@@ -260,7 +270,7 @@ class _Server:
                     continue
                 if os.WIFSIGNALED(status):
                     log.warning("process %d ended by signal %d", pid, os.WTERMSIG(status))
-                if child.requests is not None:
+                if child.awaited:
                     with suppress(OSError):
                         send(self._control, Verb.EXITED, child.number, os.waitstatus_to_exitcode(status))
 

@@ -26,9 +26,10 @@ from ndmpd.net.watch import Watch
 from ndmpd.services import channel
 from ndmpd.services.data import DataService, Processes
 from ndmpd.services.mover import MoverService
-from ndmpd.services.mover_run import MoverRun
+from ndmpd.services.mover_run import Happening, MoverRun
 from ndmpd.services.scsi import OpenDevice, ScsiService
 from ndmpd.services.tape import TapeService
+from ndmpd.services.transfer import MakeTransfer
 from ndmpd.session import effects, events
 from ndmpd.session.core import Session
 from ndmpd.session.effects import Effect
@@ -72,12 +73,11 @@ class Wire(Protocol):
 
 
 class Shell:
-    """``open_device`` is for drives and changers, ``open_disk`` for disks; the rest is the core's."""
+    """``open_device`` is for drives and changers, ``make_transfer`` for the mover; the rest is the core's."""
 
     def __init__(self, reactor: Any, wire: Wire, server: ServerFacts, policy: AuthPolicy,
                  new_challenge: Callable[[], bytes], where: Where, processes: Processes,
-                 configure: Configure, open_device: OpenDevice,
-                 open_disk: OpenDevice) -> None:
+                 configure: Configure, open_device: OpenDevice, make_transfer: MakeTransfer) -> None:
         self._reactor = reactor
         self._wire = wire
         self._where = where
@@ -86,7 +86,7 @@ class Shell:
         self._tape = TapeService(open_device, Version.V4)
         self._tape_lock = threading.Lock()
         self._scsi = ScsiService(open_device)
-        self._mover = MoverService(self._tape, self._tape_lock, open_disk, self._from_mover)
+        self._mover = MoverService(self._tape, self._tape_lock, make_transfer, self._from_mover)
         self._data = DataService(processes, partial(Watch, reactor), self.handle)
         self._listeners: dict[str, Listener] = {}
         self._devices = ThreadPool(1, 1, "devices")
@@ -289,7 +289,7 @@ class Shell:
         if listener is not None:
             listener.close()
 
-    def _from_mover(self, event: events.MoverPaused | events.MoverHalted, run: MoverRun) -> None:
+    def _from_mover(self, event: Happening, run: MoverRun) -> None:
         """From the mover's thread. What an ended run still says is dropped."""
         def deliver() -> None:
             # A backup that is over at once may have ended before the reactor saw that it has begun.

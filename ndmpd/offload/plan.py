@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from ndmpd.pieces import LunExtent, Piece, part
+from ndmpd.pieces import LunExtent, Piece, behind, part
 from protocol.scsi.cscd import Cscd
 from protocol.scsi.segments import Segment
 from protocol.scsi.xcopy import ListIdUsage, ParameterList
@@ -63,7 +63,7 @@ class CopyCommand:
 
     def rest(self, records: int) -> tuple[Piece, ...]:
         """The pieces behind the first ``records`` records: what is left to do after a fault."""
-        return behind(self.pieces, records * self.record_size)
+        return tuple(behind(self.pieces, records * self.record_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +136,4 @@ def joined(parts: Iterable[Part]) -> tuple[Piece, ...]:
         last, first, end = piece, start, start + length
     if last is not None:
         found.append(part(last, first, end - first))
-    return tuple(found)
-
-
-def behind(pieces: Iterable[Piece], length: int) -> tuple[Piece, ...]:
-    """What is left of pieces without their first ``length`` bytes."""
-    found: list[Piece] = []
-    for piece in pieces:
-        if length < piece.length:
-            found.append(part(piece, length, piece.length - length))
-        length = max(0, length - piece.length)
     return tuple(found)

@@ -45,17 +45,21 @@ class Kind(IntEnum):
     FAULT = 7
     """[piece number, bytes skipped in it, length], payload: reason."""
     DONE = 8
-    """Every record is on tape."""
+    """[bytes offloaded]: every record is on tape. Payload: the data movers that did it."""
     PULL = 9
     """[stream offset, bytes, destinations]: fill the destinations that follow, all of them. With none, send
     bytes: at least one, and no more than can be had without a pause.
     """
     FILLED = 10
-    """The pull is done. Payload: the bytes, where it named no destinations."""
+    """[bytes offloaded so far]: the pull is done. Payload: the bytes, where it named no destinations; else
+    the data movers that did it so far.
+    """
     MORE = 11
     """[pieces]: so many, counted from the first, have been taken, and further ones are wanted."""
     FAILED = 12
     """[errno]: a destination could not be written; the pull's bytes were passed over. Payload: reason."""
+    MOVER = 13
+    """The first frame of DATA's, unless it is NAS. Payload: the type of data mover that the DMA asked for."""
 
 
 _KINDS = frozenset(Kind)

@@ -19,7 +19,7 @@ from ndmpd.errors import Cancelled, JobRefused
 from ndmpd.formats.environment import Environment
 from ndmpd.formats.job import Job
 from ndmpd.formats.selection import selections
-from ndmpd.ports import Butype, StreamReader, Transport, Volumes
+from ndmpd.ports import Butype, Transport, Volumes
 from ndmpd.services import transfer
 from ndmpd.services.inlets import ConnectionBroken, LocalInlet, RemoteInlet
 from ndmpd.services.jobs import Counters, Order, tell
@@ -64,8 +64,12 @@ class SessionReporter:
 
 
 def run(order: Order, session: socket.socket, connection: socket.socket, counters: Counters,
-        butypes: Mapping[str, Butype], volumes: Volumes, open_disk: Callable[[str], Transport]) -> None:
-    """Carry out ``order``. Everything that happens is told to ``session``; returns when it is over."""
+        butypes: Mapping[str, Butype], volumes: Volumes, open_disk: Callable[[str], Transport],
+        copy_managers: bool = False) -> None:
+    """Carry out ``order``. Everything that happens is told to ``session``; returns when it is over.
+
+    ``copy_managers``: whether there are data movers of type SCSI.
+    """
     # A planner makes millions of short-lived values and no cycles worth a full collection.
     gc.set_threshold(100_000, 50, 1000)
     reporter = SessionReporter(session, counters)
@@ -73,18 +77,22 @@ def run(order: Order, session: socket.socket, connection: socket.socket, counter
               selections(order.nlist, order.version), open_disk, order.operation)  # type: ignore[arg-type]
     with suppress(Cancelled, ConnectionError), _cancellable(), closing(Lowering(open_disk)) as lowering:
         try:
-            butype = _admit(order, job, butypes)
+            butype, asked = _admit(order, job, butypes, copy_managers)
         except FAILURES as failure:
             tell(session, events.DataFailed(error_of(failure), str(failure)))
             return
         tell(session, events.DataStarted())
+        link: Outlet | RemoteInlet | LocalInlet
         if order.operation == DataOperation.BACKUP:
-            halted = _outcome(order, partial(_backup, butype, job, _outlet(butype, job, order, connection,
-                                                                           counters, lowering)))
+            link = _outlet(butype, job, order, asked, connection, counters, lowering)
+            halted = _outcome(order, partial(_backup, butype, job, link))
         else:
-            inlet = _inlet(reporter, order, connection, counters, lowering)
+            link = _inlet(reporter, order, asked, connection, counters, lowering)
             recover = butype.recover if order.operation == DataOperation.RECOVER else butype.list
-            halted = _outcome(order, partial(recover, job, inlet))
+            halted = _outcome(order, partial(recover, job, link))
+        reporter.variable(transfer.USED, link.used)
+        reporter.variable(transfer.OFFLOADED, str(link.offloaded))
+        reporter.variable(transfer.BY_HEAD, str(max(0, counters.read()[0] - link.offloaded)))
         tell(session, halted)
 
 
@@ -102,15 +110,17 @@ def _cancel(signum: int, frame: FrameType | None) -> None:
     raise Cancelled("the job was aborted")
 
 
-def _admit(order: Order, job: Job, butypes: Mapping[str, Butype]) -> Butype:
-    """The butype, ready to start. Raises JobRefused, or what the look at the source raised."""
+def _admit(order: Order, job: Job, butypes: Mapping[str, Butype],
+           copy_managers: bool) -> tuple[Butype, transfer.Mover]:
+    """The butype, ready to start, and the type of data mover asked for. Raises JobRefused, or what the look
+    at the source raised.
+    """
     butype = butypes.get(order.butype)
     if butype is None:
         raise JobRefused(f"there is no butype {order.butype!r} here; use {', '.join(sorted(butypes))}")
-    mover = transfer.choose(job.environment)
+    asked = transfer.choose(job.environment, blocks=butype.blocks, local=order.local, there=copy_managers)
     butype.check(job)
-    job.report.variable(transfer.USED, mover)
-    return butype
+    return butype, asked
 
 
 def _outcome(order: Order, work: Callable[[], None]) -> Event:
@@ -136,16 +146,16 @@ def _backup(butype: Butype, job: Job, outlet: Outlet) -> None:
     outlet.finish()
 
 
-def _outlet(butype: Butype, job: Job, order: Order, connection: socket.socket, counters: Counters,
-            lowering: Lowering) -> Outlet:
+def _outlet(butype: Butype, job: Job, order: Order, asked: transfer.Mover, connection: socket.socket,
+            counters: Counters, lowering: Lowering) -> Outlet:
     on_fault = partial(butype.fault, job)
     if order.local:
-        return LocalOutlet(connection, on_fault, counters.add)
+        return LocalOutlet(connection, on_fault, counters.add, asked)
     return RemoteOutlet(connection, lowering, on_fault, counters.add)
 
 
-def _inlet(reporter: SessionReporter, order: Order, connection: socket.socket, counters: Counters,
-           lowering: Lowering) -> StreamReader:
+def _inlet(reporter: SessionReporter, order: Order, asked: transfer.Mover, connection: socket.socket,
+           counters: Counters, lowering: Lowering) -> LocalInlet | RemoteInlet:
     if order.local:
-        return LocalInlet(connection, reporter.ask, counters.add)
+        return LocalInlet(connection, reporter.ask, counters.add, asked)
     return RemoteInlet(connection, lowering, reporter.ask, counters.add)

@@ -18,6 +18,7 @@ from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, part
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
 from ndmpd.services.lowering import Lowering
+from ndmpd.services.transfer import Mover
 from ndmpd.session.spans import ALL_ONES
 
 Ask = Callable[[int, int], None]
@@ -35,6 +36,10 @@ class _Range(ABC):
         self._ask = ask
         self._on_bytes = on_bytes
         self.position = 0
+        self.offloaded = 0
+        """Bytes that copy managers moved so far."""
+        self.used = str(Mover.NAS)
+        """Which movers did it."""
         self._end: int | None = 0
 
     def want(self, offset: int, length: int) -> None:
@@ -75,9 +80,11 @@ class _Range(ABC):
 class LocalInlet(_Range):
     """Destinations go to the mover, which fills them itself."""
 
-    def __init__(self, end: socket.socket, ask: Ask, on_bytes: OnBytes) -> None:
+    def __init__(self, end: socket.socket, ask: Ask, on_bytes: OnBytes, asked: Mover = Mover.NAS) -> None:
         super().__init__(ask, on_bytes)
         self._channel = end
+        self._asked = asked
+        """Said once; the head moves what nothing else is asked for."""
 
     def read_some(self, size: int) -> bytes:
         size = self._within(size)
@@ -103,10 +110,14 @@ class LocalInlet(_Range):
         self._moved(size)
         if frame.kind is Kind.FAILED:
             raise OSError(frame.a, bytes(frame.payload).decode("utf-8", "replace"))
+        self.offloaded, self.used = frame.a, bytes(frame.payload).decode()
 
     def _pull(self, pull: Frame, destinations: Sequence[Piece] = ()) -> Frame | None:
         """The mover's answer, None where it has closed: there is no more of the stream."""
         try:
+            if self._asked is not Mover.NAS:
+                channel.send(self._channel, Frame(Kind.MOVER, payload=self._asked.encode()))
+                self._asked = Mover.NAS
             channel.send(self._channel, pull)
             for piece in destinations:
                 channel.send_piece(self._channel, piece)

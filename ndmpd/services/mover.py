@@ -6,12 +6,12 @@ import socket
 import threading
 from collections.abc import Callable
 
-from ndmpd.ports import Transport
 from ndmpd.services.mover_backup import BackupRun, LocalSource
 from ndmpd.services.mover_recover import LocalRecover, RecoverRun, RemoteRecover
 from ndmpd.services.mover_run import MoverRun, Tell
 from ndmpd.services.receiving import RemoteSource
 from ndmpd.services.tape import TapeService
+from ndmpd.services.transfer import MakeTransfer
 from ndmpd.session.effects import MoverContinue, MoverRead, MoverStart
 from ndmpd.session.figures import MoverFigures
 from ndmpd.session.window import Window
@@ -21,11 +21,11 @@ from protocol.ndmp.codes import MoverMode
 class MoverService:
     """``tell`` takes an event from any thread; ``tape_lock`` is held by whoever uses the tape's drive."""
 
-    def __init__(self, tape: TapeService, tape_lock: threading.Lock, open_disk: Callable[[str], Transport],
+    def __init__(self, tape: TapeService, tape_lock: threading.Lock, make_transfer: MakeTransfer,
                  tell: Tell) -> None:
         self._tape = tape
         self._tape_lock = tape_lock
-        self._open_disk = open_disk
+        self._make_transfer = make_transfer
         self._tell = tell
         self._link: tuple[socket.socket, bool] | None = None
         self._run: MoverRun | None = None
@@ -51,11 +51,11 @@ class MoverService:
         run: MoverRun
         if effect.mode == MoverMode.READ:
             source = LocalSource(connection) if local else RemoteSource(connection)
-            run = BackupRun(source, self._open_disk, *base)
+            run = BackupRun(source, self._make_transfer, *base)
         elif local:
-            run = LocalRecover(self._open_disk, *base)
+            run = LocalRecover(self._make_transfer, *base)
         else:
-            run = RemoteRecover(self._open_disk, *base)
+            run = RemoteRecover(self._make_transfer, *base)
         self._run, self._ended = run, False
         run.start()
 

@@ -12,18 +12,17 @@ import select
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from ndmpd.devices.errors import DeviceError, PositionLost, TransportError
 from ndmpd.devices.tape_outcome import Written
-from ndmpd.errors import NdmpdError, SourceError
+from ndmpd.errors import SourceError
 from ndmpd.pieces import FileExtent, Inline, Piece, Zeros, split
-from ndmpd.ports import SourceFault, Transport
+from ndmpd.ports import SourceFault
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
-from ndmpd.services.lowering import Lowering
 from ndmpd.services.mover_run import BATCH, MoverRun
+from ndmpd.services.transfer import MakeTransfer, Mover, Transfer
 from protocol.ndmp.codes import MoverPauseReason
 
 log = logging.getLogger(__name__)
@@ -39,7 +38,12 @@ _MOST_HELD = 8 << 20
 
 
 class Source(ABC):
-    """Where the stream comes from. Pieces carry the number that ``written`` and ``fault`` know them by."""
+    """Where the stream comes from. Pieces carry the number that ``written`` and ``fault`` know them by.
+
+    ``asked`` is known once the first piece is there: the type of data mover that may carry them.
+    """
+
+    asked = Mover.NAS
 
     @abstractmethod
     def next(self) -> tuple[int, Piece] | None:
@@ -56,8 +60,8 @@ class Source(ABC):
         """Bytes of a piece could not be read and are zeros on the tape."""
         raise SourceError(reason)
 
-    def done(self) -> None:
-        """All that came is on tape."""
+    def done(self, offloaded: int, used: str) -> None:
+        """All that came is on tape: so many bytes of it by copy managers, and ``used`` by whom."""
 
     def close(self) -> None:
         """The run is over, well or not."""
@@ -81,6 +85,9 @@ class LocalSource(Source):
         if self._count - self._told >= _SAY and not self._poll.poll(0):
             self._ask()
         frame = channel.receive(self._end)
+        if frame is not None and frame.kind is Kind.MOVER:
+            self.asked = Mover(bytes(frame.payload).decode())
+            frame = channel.receive(self._end)
         if frame is None or frame.kind is Kind.END:
             self._complete = frame is not None
             return None
@@ -108,18 +115,19 @@ class LocalSource(Source):
     def fault(self, number: int, skipped: int, length: int, reason: str) -> None:
         channel.send(self._end, Frame(Kind.FAULT, number, skipped, length, reason.encode()))
 
-    def done(self) -> None:
+    def done(self, offloaded: int, used: str) -> None:
         if self._complete:
-            channel.send(self._end, Frame(Kind.DONE))
+            channel.send(self._end, Frame(Kind.DONE, offloaded, payload=used.encode()))
 
 
 class BackupRun(MoverRun):
-    """``open_disk`` for blocks that the head carries itself; the other arguments are ``MoverRun``'s."""
+    """``make_transfer``: see ``MakeTransfer``; the other arguments are ``MoverRun``'s."""
 
-    def __init__(self, source: Source, open_disk: Callable[[str], Transport], *run: Any) -> None:
+    def __init__(self, source: Source, make_transfer: MakeTransfer, *run: Any) -> None:
         super().__init__(*run)
         self.source = source
-        self._lowering = Lowering(open_disk)
+        self._make_transfer = make_transfer
+        self._transfer: Transfer | None = None
         self._numbers: deque[tuple[int, Piece]] = deque()
         """Pieces not yet on tape with their numbers, in order; the first may be a rest."""
         self._waiting = 0
@@ -130,7 +138,6 @@ class BackupRun(MoverRun):
         """The last piece of which something is on tape, and how many bytes of it are."""
         self._faulty = -1
         """The last piece that was reported. One report names the file; one for every batch would not help."""
-        self._parts: Iterator[tuple[int, Piece]] = iter(())
         self._ended = False
         self._full = False
         """The cartridge is at its end: no further record."""
@@ -145,7 +152,15 @@ class BackupRun(MoverRun):
                 else:
                     self._write(self._batch())
         finally:
-            self._lowering.close()
+            if self._transfer is not None:
+                self._transfer.close()
+
+    @property
+    def transfer(self) -> Transfer:
+        """Who carries the records: DATA's first frame says what the DMA asked for."""
+        if self._transfer is None:
+            self._transfer = self._make_transfer(self.source.asked, self)
+        return self._transfer
 
     def settle(self) -> None:
         """Everything is on tape and out of the drive's buffer before the peer hears so."""
@@ -153,7 +168,7 @@ class BackupRun(MoverRun):
         self.drive.flush()
         self._flushed = True
         try:
-            self.source.done()
+            self.source.done(self.transfer.offloaded, self.transfer.used)
         except OSError as failure:
             log.info("DATA has closed already: %s", failure)
 
@@ -174,7 +189,8 @@ class BackupRun(MoverRun):
 
     def _batch(self) -> int:
         """Records to write now, at most."""
-        most = max(1, BATCH // self.window.record_size)
+        batch = BATCH if self._transfer is None else self._transfer.batch or BATCH
+        most = max(1, batch // self.window.record_size)
         room = self._room()
         return most if room is None else min(most, room)
 
@@ -188,12 +204,12 @@ class BackupRun(MoverRun):
             enough = self._extents >= _MOST_OPEN or self._held >= _MOST_HELD
             if self._waiting >= record and (enough or self.source.idle()):
                 break
-            number, part = next(self._parts, (0, None))
-            if part is None:
-                self._open_next()
-            elif part.length:
-                self._numbers.append((number, part))
-                self._weigh(part, 1)
+            found = self.source.next()
+            if found is None:
+                self._ended = True
+            elif found[1].length:
+                self._numbers.append(found)
+                self._weigh(found[1], 1)
             self.check_stopped()
         return self._waiting > 0
 
@@ -204,24 +220,6 @@ class BackupRun(MoverRun):
             self._extents += sign
         elif isinstance(piece, Inline):
             self._held += sign * piece.length
-
-    def _open_next(self) -> None:
-        found = self.source.next()
-        if found is None:
-            self._ended = True
-        else:
-            self._parts = self._lowered(*found)
-
-    def _lowered(self, number: int, piece: Piece) -> Iterator[tuple[int, Piece]]:
-        """The parts of a piece, lazily. What cannot be read of it is DATA's to judge."""
-        done = 0
-        try:
-            for part in self._lowering.sources(piece):
-                yield number, part
-                done += part.length
-        except NdmpdError as failure:
-            self._report_once(number, done, piece.length - done, str(failure))
-            yield number, Zeros(piece.length - done)
 
     def _turn_over(self) -> None:
         """Window or cartridge is full and a byte waits: pause until the DMA has another."""
@@ -243,7 +241,7 @@ class BackupRun(MoverRun):
             pieces.append((-1, Zeros(pad)))
         before = self.drive.position.object
         try:
-            outcome = self.drive.write_records([piece for _, piece in pieces], size, count)
+            outcome = self.transfer.write(self.drive, [piece for _, piece in pieces], size, count)
         except (DeviceError, TransportError, PositionLost):
             # What went onto the tape before it failed is there, and counts.
             now = self.drive.position.object

@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import select
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,12 +19,12 @@ from ndmpd.datapath import length_of, put_bytes
 from ndmpd.devices.errors import DeviceError
 from ndmpd.devices.tape_outcome import Stop
 from ndmpd.errors import NdmpdError, StreamError
-from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, part
-from ndmpd.ports import Transport
+from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, first, part
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
 from ndmpd.services.lowering import Lowering
 from ndmpd.services.mover_run import BATCH, MoverRun, PeerClosed
+from ndmpd.services.transfer import MakeTransfer, Mover, Transfer
 from ndmpd.session.spans import ALL_ONES
 from ndmpd.session.window import Window
 from protocol.ndmp.codes import MoverPauseReason, Version
@@ -33,6 +34,15 @@ _CACHE = 1 << 20
 """Bytes of records read at a time for what is smaller than a batch or not made of whole records."""
 _RESET = select.POLLHUP | select.POLLERR
 """Both directions are closed."""
+
+
+def _drop(pieces: deque[Piece], size: int) -> None:
+    """Take the first ``size`` bytes away."""
+    while size:
+        piece = pieces.popleft()
+        if piece.length > size:
+            pieces.appendleft(part(piece, size, piece.length - size))
+        size -= min(size, piece.length)
 
 
 class DestinationError(Exception):
@@ -48,11 +58,14 @@ class _ReadIntoFailed(Exception):
 
 
 class RecoverRun(MoverRun, ABC):
-    """``open_disk`` as for a backup; the other arguments are ``MoverRun``'s."""
+    """``make_transfer`` as for a backup; the other arguments are ``MoverRun``'s."""
 
-    def __init__(self, open_disk: Callable[[str], Transport], *run: Any) -> None:
+    def __init__(self, make_transfer: MakeTransfer, *run: Any) -> None:
         super().__init__(*run)
-        self._lowering = Lowering(open_disk)
+        self._make_transfer = make_transfer
+        self._transfer: Transfer | None = None
+        self._for_head = 0
+        """The stream offset up to which the head fills what a copy manager could."""
         self._cache = memoryview(b"")
         self._cached = 0
         """The stream offset of the cache's first byte."""
@@ -87,7 +100,21 @@ class RecoverRun(MoverRun, ABC):
             # DATA closes as soon as it has what it needs.
             raise PeerClosed from failure
         finally:
-            self._lowering.close()
+            if self._transfer is not None:
+                self._transfer.close()
+
+    @property
+    def transfer(self) -> Transfer:
+        if self._transfer is None:
+            self._transfer = self._make_transfer(self.asked, self)
+        return self._transfer
+
+    @property
+    def _lowering(self) -> Lowering:
+        return self.transfer.head.lowering
+
+    asked = Mover.NAS
+    """The type of data mover that the DMA asked for."""
 
     @abstractmethod
     def serve(self) -> None: ...
@@ -108,14 +135,44 @@ class RecoverRun(MoverRun, ABC):
 
     # The bytes of the stream, wherever the tape stands.
 
-    def _fill(self, position: int, destination: Piece) -> None:
-        """Stream bytes from ``position`` on into ``destination``, all of them."""
-        target = self._lowering.destination(destination) or destination
-        done = 0
-        while done < target.length:
-            step = self._fill_some(position + done, part(target, done, target.length - done))
+    def _fill(self, position: int, destinations: Sequence[Piece]) -> None:
+        """Stream bytes from ``position`` on into ``destinations``, all of them."""
+        rest = deque(piece for piece in destinations if piece.length)
+        while rest:
+            step = self._copied(position, rest)
+            if not step:
+                step = self._fill_some(position, self._for_the_head(position, rest[0]))
             self._count(step)
-            done += step
+            position += step
+            _drop(rest, step)
+
+    def _copied(self, position: int, destinations: Sequence[Piece]) -> int:
+        """Have a copy manager fill as many whole records as it will; the bytes, 0 where the head must."""
+        if position < self._for_head or self._in_cache(position) or not self.transfer.carries(destinations):
+            return 0
+        size = self.window.record_size
+        most = max(1, (self.transfer.batch or BATCH) // size)
+        records = min(self.window.whole_records(position, length_of(destinations)), most)
+        if not records or not self.window.holds(position):
+            return 0
+        index, _ = self.window.locate(position)
+        records = min(records, self._records_left(position))
+        if not self._space_to(index):
+            return 0
+        restored = self.transfer.read(self.drive, first(destinations, records * size), size)
+        self.records += restored.records
+        self.check_stopped()
+        self._for_head = position + (restored.records + restored.leave) * size
+        return restored.records * size
+
+    def _for_the_head(self, position: int, destination: Piece) -> Piece:
+        """So much of ``destination`` as the head is to fill before a copy manager may."""
+        if not self.transfer.carries([destination]):
+            return self._lowering.destination(destination) or destination
+        record = self.window.record_size
+        border = max(self._for_head, position + record - (position - self.window.offset) % record)
+        limited = part(destination, 0, min(destination.length, border - position))
+        return self._lowering.destination(limited) or limited
 
     def _fill_some(self, position: int, target: Piece) -> int:
         """As many bytes as one command brings, at least one."""
@@ -246,6 +303,9 @@ class LocalRecover(RecoverRun):
     def serve(self) -> None:
         while True:
             frame = channel.receive(self.connection)
+            if frame is not None and frame.kind is Kind.MOVER:
+                self.asked = Mover(bytes(frame.payload).decode())
+                continue
             if frame is None:
                 return
             if frame.kind is not Kind.PULL:
@@ -263,13 +323,11 @@ class LocalRecover(RecoverRun):
         """Where a destination fails, that is for DATA to say: its bytes are passed over, the tape is well."""
         end = position + length_of(destinations)
         try:
-            for destination in destinations:
-                self._fill(position, destination)
-                position += destination.length
+            self._fill(position, destinations)
         except DestinationError as failure:
             self._count(end - self._served)
             return Frame(Kind.FAILED, failure.cause.errno or errno.EIO, payload=str(failure).encode())
-        return Frame(Kind.FILLED)
+        return Frame(Kind.FILLED, self.transfer.offloaded, payload=self.transfer.used.encode())
 
     def _destination(self) -> Piece:
         frame = channel.receive(self.connection)

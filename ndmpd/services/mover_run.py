@@ -18,14 +18,15 @@ from ndmpd.devices.errors import DeviceError, PositionLost, TransportError
 from ndmpd.devices.tape import TapeDrive
 from ndmpd.errors import Cancelled, NdmpdError
 from ndmpd.services.tape import TapeService
-from ndmpd.session.events import MoverHalted, MoverPaused
+from ndmpd.session.events import Log, MoverHalted, MoverPaused
 from ndmpd.session.figures import MoverFigures
 from ndmpd.session.window import Window
-from protocol.ndmp.codes import MoverHaltReason, MoverPauseReason
+from protocol.ndmp.codes import LogType, MoverHaltReason, MoverPauseReason
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[MoverPaused | MoverHalted, "MoverRun"], None]
+Happening = MoverPaused | MoverHalted | Log
+Tell = Callable[[Happening, "MoverRun"], None]
 
 BATCH = 32 << 20
 """Bytes of records that one tape command carries: its cost vanishes, and an abort does not wait long."""
@@ -57,6 +58,8 @@ class MoverRun(ABC):
         self._turn = threading.Condition()
         self._stopped = False
         self._paused = False
+        self._under_way = 0
+        """Bytes that a command which has not ended has moved, as far as is known."""
         self._thread = threading.Thread(target=self._main, name="mover", daemon=True)
 
     # From the reactor thread.
@@ -96,7 +99,9 @@ class MoverRun(ABC):
         return not self._thread.is_alive()
 
     def figures(self) -> MoverFigures:
-        return MoverFigures(self.window.first_record + self.records, self.bytes_moved, self.left_to_read())
+        moved = self._under_way
+        return MoverFigures(self.window.first_record + self.records + moved // self.window.record_size,
+                            self.bytes_moved + moved, self.left_to_read())
 
     def left_to_read(self) -> int:
         return 0
@@ -175,6 +180,18 @@ class MoverRun(ABC):
                 self._turn.wait(_LOOK)
             if watch_peer and self.peer_gone(self.gone):
                 raise PeerClosed
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
+    def moving(self, size: int) -> None:
+        """From any thread: so many bytes of the command under way have been moved; 0 once it is over."""
+        self._under_way = size
+
+    def say(self, kind: LogType, text: str) -> None:
+        """LOG_MESSAGE."""
+        self._tell(Log(kind, text), self)
 
     def peer_gone(self, signs: int) -> bool:
         """Whether poll has one of ``signs`` for the connection."""

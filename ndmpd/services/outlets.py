@@ -18,6 +18,7 @@ from ndmpd.ports import SourceFault
 from ndmpd.services import channel
 from ndmpd.services.channel import Kind
 from ndmpd.services.lowering import Lowering
+from ndmpd.services.transfer import Mover
 
 OnFault = Callable[[SourceFault], None]
 OnBytes = Callable[[int], None]
@@ -27,6 +28,11 @@ AHEAD = 128
 
 
 class Outlet(Protocol):
+    """``offloaded``, ``used``: once finished, bytes that copy managers moved, and which movers did it."""
+
+    offloaded: int
+    used: str
+
     def send(self, piece: Piece) -> None: ...
 
     def finish(self) -> None: ...
@@ -39,7 +45,12 @@ class LocalOutlet:
     made of. What it says is heard after every piece, so that neither side waits for the other to listen.
     """
 
-    def __init__(self, end: socket.socket, on_fault: OnFault, on_bytes: OnBytes) -> None:
+    def __init__(self, end: socket.socket, on_fault: OnFault, on_bytes: OnBytes,
+                 asked: Mover = Mover.NAS) -> None:
+        self.offloaded = 0
+        self.used = str(Mover.NAS)
+        if asked is not Mover.NAS:
+            channel.send(end, channel.Frame(Kind.MOVER, payload=asked.encode()))
         self._end = end
         self._on_fault = on_fault
         self._on_bytes = on_bytes
@@ -81,6 +92,7 @@ class LocalOutlet:
                 reason = bytes(frame.payload).decode("utf-8", "replace")
                 self._on_fault(SourceFault(piece, frame.b, frame.c, reason))
             case Kind.DONE:
+                self.offloaded, self.used = frame.a, bytes(frame.payload).decode()
                 self._done = True
             case other:
                 raise ConnectionResetError(f"the mover sent {other.name} during a backup")
@@ -91,6 +103,8 @@ class RemoteOutlet:
 
     def __init__(self, connection: socket.socket, lowering: Lowering, on_fault: OnFault,
                  on_bytes: OnBytes) -> None:
+        self.offloaded = 0
+        self.used = str(Mover.NAS)
         self._connection = connection
         self._lowering = lowering
         self._on_fault = on_fault

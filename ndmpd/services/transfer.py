@@ -1,19 +1,40 @@
-"""Which data mover carries a job, by the DMA's DATAMOVER variable: NAS, SCSI, or AUTO (the default).
+"""Which data mover carries a job: the DMA's DATAMOVER variable, and the order in which movers are tried.
 
-The head itself (NAS) can carry everything. A copy manager (SCSI) has its place here as a second candidate;
-this version has none, so a job that allows nothing else is refused rather than carried by the head unasked.
+NAS is the head itself, which can carry everything. SCSI is a copy manager, which carries blocks of disks that
+it reaches. AUTO, the default, tries the copy managers in the order of the configuration, then the head; where
+one fails in mid-stream the next goes on at the very record. SCSI forbids the head to take over, NAS forbids
+copy managers.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from ndmpd.errors import JobRefused
+from ndmpd.devices.tape import TapeDrive
+from ndmpd.devices.tape_outcome import Written
+from ndmpd.errors import JobRefused, NdmpdError
 from ndmpd.formats.environment import Environment
+from ndmpd.pieces import Piece
+from ndmpd.services.copy_path import CopyPath, PathFailed, Restored, Run, blocks_among
+from ndmpd.services.head_path import HeadPath
+from protocol.ndmp.codes import LogType
+
+log = logging.getLogger(__name__)
 
 VARIABLE = "DATAMOVER"
 USED = "DATAMOVER_USED"
-"""Comes back with the type of the mover that did it; ignored on input."""
+"""Comes back with the type of the mover that did it, and its name; ignored on input."""
+OFFLOADED = "DATAMOVER_OFFLOADED"
+BY_HEAD = "DATAMOVER_BY_HEAD"
+"""Come back with bytes of the stream: moved by copy managers, and through the head. Ignored on input."""
+
+Say = Callable[[LogType, str], None]
+
+
+MakeTransfer = Callable[["Mover", Run], "Transfer"]
+"""The data paths of a run, given what type of data mover the DMA asked for."""
 
 
 class Mover(StrEnum):
@@ -22,12 +43,121 @@ class Mover(StrEnum):
     AUTO = "AUTO"
 
 
-def choose(environment: Environment) -> Mover:
-    """The mover for a job. Raises JobRefused where the DMA allows none that is there."""
+class NoMoverLeft(NdmpdError):
+    """DATAMOVER=SCSI, and no copy manager can go on."""
+
+
+def choose(environment: Environment, *, blocks: bool, local: bool, there: bool) -> Mover:
+    """What the DMA asks for. Raises JobRefused where that cannot be had.
+
+    ``blocks``: the stream is made of a disk's blocks; ``local``: the mover is this server's; ``there``: there
+    is a data mover of type SCSI.
+    """
     asked = environment.get(VARIABLE).strip().upper() or Mover.AUTO
-    if asked == Mover.SCSI:
-        raise JobRefused(f"{VARIABLE}=SCSI, but this server has no data mover of type SCSI; send AUTO or "
-                         "NAS to let the head move the data")
-    if asked not in (Mover.NAS, Mover.AUTO):
+    if asked not in list(Mover):
         raise JobRefused(f"{VARIABLE}={asked!r} is not a type of data mover; send NAS, SCSI or AUTO")
-    return Mover.NAS
+    if asked == Mover.SCSI:
+        why = ("this server has no data mover of type SCSI" if not there else
+               "copy managers carry blocks of disks, as the butype image has them" if not blocks else
+               "the other end of the data connection is no mover of this server" if not local else "")
+        if why:
+            raise JobRefused(f"{VARIABLE}=SCSI, but {why}; send AUTO or NAS to let the head move the data")
+    return Mover(asked)
+
+
+class Transfer:
+    """The data paths of one run of the mover. ``say`` is a LOG_MESSAGE to the DMA."""
+
+    def __init__(self, asked: Mover, head: HeadPath, copy_paths: Sequence[CopyPath], say: Say) -> None:
+        self.head = head
+        self._asked = asked
+        self._say = say
+        self._paths = list(copy_paths) if asked is not Mover.NAS else []
+        self._opened: CopyPath | None = None
+        self._drive: TapeDrive | None = None
+        self._all = tuple(copy_paths)
+        self._head_took_over = False
+
+    @property
+    def batch(self) -> int | None:
+        """Bytes that the copy manager in use takes at a time; None where none is in use."""
+        return self._opened.batch if self._opened in self._paths else None
+
+    @property
+    def offloaded(self) -> int:
+        """Bytes of the stream that did not pass through the head."""
+        return sum(path.carried for path in self._all)
+
+    @property
+    def used(self) -> str:
+        """The movers that carried anything, as DATAMOVER_USED has it."""
+        names = [f"{Mover.SCSI} {path.name}" for path in self._all if path.carried]
+        return ", ".join([*names, Mover.NAS] if self._head_took_over or not names else names)
+
+    def write(self, drive: TapeDrive, pieces: Sequence[Piece], record_size: int, count: int) -> Written:
+        """``count`` records from ``pieces``, or fewer: the rest is to be given again. Raises NoMoverLeft,
+        DeviceError, PositionLost.
+        """
+        path = self._path(drive, pieces)
+        if path is None:
+            return self.head.write(drive, pieces, record_size, count)
+        try:
+            return path.write(drive, pieces, record_size, count)
+        except PathFailed as failure:
+            self._drop(path, failure)
+            return Written(failure.records, faults=failure.faults)
+
+    def read(self, drive: TapeDrive, destinations: Sequence[Piece], record_size: int) -> Restored:
+        """Whole records from the tape into ``destinations``, as far as a copy manager does it; ``leave``
+        says how many of the next are for the head.
+        """
+        path = self._path(drive, destinations)
+        if path is None:
+            return Restored(0, sum(piece.length for piece in destinations) // record_size)
+        try:
+            return path.read(drive, destinations, record_size)
+        except PathFailed as failure:
+            self._drop(path, failure)
+            return Restored(failure.records)
+
+    def carries(self, pieces: Sequence[Piece]) -> bool:
+        """Whether a copy manager may carry any of ``pieces``."""
+        return blocks_among(pieces) and (bool(self._paths) or self._asked is Mover.SCSI)
+
+    def _path(self, drive: TapeDrive, pieces: Sequence[Piece]) -> CopyPath | None:
+        """The copy manager for ``pieces``, ready for ``drive``; None for the head."""
+        if not blocks_among(pieces):
+            return None
+        while self._paths:
+            path = self._paths[0]
+            if path is self._opened and drive is self._drive:
+                return path
+            try:
+                path.open(drive)
+            except PathFailed as failure:
+                self._drop(path, failure)
+                continue
+            if path is not self._opened:
+                self._say(LogType.NORMAL, f"data mover {path.name} (SCSI) moves the data")
+            self._opened, self._drive = path, drive
+            return path
+        if self._asked is Mover.SCSI:
+            raise NoMoverLeft(f"no copy manager can go on, and {VARIABLE}=SCSI forbids the head to; send "
+                              "AUTO to allow it")
+        return None
+
+    def _drop(self, path: CopyPath, failure: PathFailed) -> None:
+        """Go on without ``path``, for the rest of the run."""
+        self._paths.remove(path)
+        path.close()
+        following = f"data mover {self._paths[0].name} (SCSI)" if self._paths else "the head (NAS)"
+        if self._paths or self._asked is not Mover.SCSI:
+            self._head_took_over = not self._paths
+            self._say(LogType.WARNING, f"data mover {path.name} (SCSI): {failure}; {following} goes on")
+        else:
+            self._say(LogType.ERROR, f"data mover {path.name} (SCSI): {failure}")
+
+    def close(self) -> None:
+        for path in self._paths:
+            path.close()
+        self.head.close()

@@ -6,11 +6,11 @@ import os
 import signal
 from pathlib import Path
 
-from ndmpd.devices.leases import Lease, abandoned, lease
+from ndmpd.devices.leases import Lease, Leases, abandoned
 
 
 def taken(run: Path, manager: str, copythreads: int) -> Lease:
-    found = lease(run, manager, copythreads)
+    found = Leases(run, manager, copythreads).take()
     assert found is not None
     return found
 
@@ -27,7 +27,7 @@ def died_copying(run: Path, manager: str, drive: str) -> None:
 def test_there_are_as_many_identifiers_as_copy_threads(tmp_path: Path) -> None:
     held = [taken(tmp_path, "copy0", 3) for _ in range(3)]
     assert [one.list_id for one in held] == [1, 2, 3]
-    assert lease(tmp_path, "copy0", 3) is None
+    assert Leases(tmp_path, "copy0", 3).take() is None
     assert taken(tmp_path, "copy1", 3).list_id == 1
     held[1].close()
     assert taken(tmp_path, "copy0", 3).list_id == 2
@@ -61,7 +61,7 @@ def test_what_a_dead_process_left_running_is_found_by_its_drive_and_its_manager(
 def test_an_identifier_with_a_copy_left_on_it_is_not_given_out_before_that_ended(tmp_path: Path) -> None:
     died_copying(tmp_path, "copy0", "tape0")
     assert taken(tmp_path, "copy0", 2).list_id == 2
-    assert lease(tmp_path, "copy0", 1) is None
+    assert Leases(tmp_path, "copy0", 1).take() is None
     for left in abandoned(tmp_path, "tape0"):
         left.end()
     assert taken(tmp_path, "copy0", 1).list_id == 1

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.peers.server import EmbeddedServer
+from tests.peers.server import EmbeddedServer, is_copy_manager
 
 FORGED = "FORGED"
 """What hostile names put behind a line feed: a line of the log must never begin with it."""
@@ -27,12 +27,12 @@ class Watch:
         return self.server.program.process.pid
 
     def processes(self) -> list[int]:
-        """Listener, fork server, sessions, data processes; zombies as well."""
+        """Listener, fork server, sessions, data processes; zombies as well. The SAN's own stays apart."""
         found = []
         for entry in os.listdir("/proc"):
             if entry.isdigit():
                 with suppress(OSError):
-                    if os.getsid(int(entry)) == self.pid:
+                    if os.getsid(int(entry)) == self.pid and not is_copy_manager(int(entry)):
                         found.append(int(entry))
         return sorted(found)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ndmpd.net import forkserver
-from ndmpd.net.forkserver import ForkServer, SessionForks, Verb
+from ndmpd.net.forkserver import ForkServer, SessionForks, Verb, receive, send
 
 PATIENCE = 10.0
 
@@ -69,6 +69,12 @@ def stubborn(told: socket.socket, connection: socket.socket, counters: int) -> N
         signal.pause()
 
 
+def copy_manager() -> None:
+    """Runs until it is ended."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pause()
+
+
 @pytest.fixture(autouse=True)
 def no_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test runner has one installed, which a fork server must never have."""
@@ -77,7 +83,7 @@ def no_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def forks() -> Iterator[ForkServer]:
-    server = ForkServer(session, job)
+    server = ForkServer(session, job, copy_manager)
     yield server
     server.close()
     assert not os.path.exists(f"/proc/{server.pid}")
@@ -162,7 +168,7 @@ def test_a_job_is_ended_by_its_number_and_only_for_its_own_session(forks: ForkSe
 
 def test_a_job_that_does_not_listen_is_killed_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forkserver, "GRACE", 0.3)
-    forks = ForkServer(session, stubborn)
+    forks = ForkServer(session, stubborn, copy_manager)
     try:
         connection = opened(forks)
         assert ask(connection, "job1") == "here"
@@ -201,3 +207,26 @@ def test_many_sessions_leave_no_descriptor_in_the_fork_server(forks: ForkServer)
     within(lambda: not children(forks.pid))
     # A session's own socket is closed a moment after its end is told.
     within(lambda: len(os.listdir(f"/proc/{forks.pid}/fd")) <= before)
+
+
+def test_the_copy_managers_end_is_told_so_that_another_can_be_asked_for(forks: ForkServer) -> None:
+    before = set(children_of(forks.pid))
+    send(forks.control, Verb.COPY_MANAGER, 0)
+    (pid,) = wait_for(lambda: set(children_of(forks.pid)) - before)
+    os.kill(pid, signal.SIGKILL)
+    message = receive(forks.control)
+    assert message is not None and message[:3] == (Verb.EXITED, 0, -signal.SIGKILL)
+    send(forks.control, Verb.COPY_MANAGER, 0)
+    assert wait_for(lambda: set(children_of(forks.pid)) - before)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for(found: Callable[[], set[int]]) -> set[int]:
+    deadline = time.monotonic() + 10
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found()

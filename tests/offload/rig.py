@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from ndmpd.offload.abilities import Abilities
 from ndmpd.offload.backup import backup_steps
 from ndmpd.offload.ends import CannotCopy, DiskEnd, TapeEnd
-from ndmpd.offload.plan import CopyCommand, HostRecords, behind
+from ndmpd.offload.plan import CopyCommand, HostRecords
 from ndmpd.offload.restore import restore_steps
-from ndmpd.pieces import FileExtent, Inline, LunExtent, OpenFile, Piece, Zeros
+from ndmpd.pieces import FileExtent, Inline, LunExtent, OpenFile, Piece, Zeros, behind
 from protocol.scsi.copyresults import OperatingParameters
 from protocol.scsi.spc import Designator, DesignatorType
 from tests.offload.model import CopyFailed, CopyManager, Disk, Tape

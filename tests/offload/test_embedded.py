@@ -9,10 +9,10 @@ import pytest
 from ndmpd.offload.abilities import Abilities
 from ndmpd.offload.backup import backup_steps
 from ndmpd.offload.ends import DiskEnd, TapeEnd
-from ndmpd.offload.plan import CopyCommand, behind
+from ndmpd.offload.plan import CopyCommand
 from ndmpd.offload.restore import restore_steps
 from ndmpd.offload.resume import Outcome, progress
-from ndmpd.pieces import Inline, LunExtent, Piece, Zeros
+from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, behind
 from ndmpd.san import San
 from protocol.scsi.copyresults import OperatingParameters
 from tests.san import conftest as shared

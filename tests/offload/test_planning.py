@@ -13,9 +13,9 @@ from ndmpd.offload.abilities import Abilities
 from ndmpd.offload.backup import backup_steps
 from ndmpd.offload.ends import DiskEnd
 from ndmpd.offload.packing import HOST_PIECES
-from ndmpd.offload.plan import CopyCommand, HostRecords, Step, behind
+from ndmpd.offload.plan import CopyCommand, HostRecords, Step
 from ndmpd.offload.restore import restore_steps
-from ndmpd.pieces import FileExtent, Inline, LunExtent, Piece, Zeros
+from ndmpd.pieces import FileExtent, Inline, LunExtent, Piece, Zeros, behind
 from protocol.scsi.segments import (
     BlockOffsetToStream,
     BlockToStream,

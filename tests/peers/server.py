@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ndmpd.san.copymanager.server import PROCESS_NAME
 from tests.peers.ndmjob import Agent
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -87,6 +88,14 @@ class Program:
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
 
 
+def is_copy_manager(pid: int) -> bool:
+    """Whether it is the process of the embedded SAN, which stays as long as its server."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == PROCESS_NAME
+    except OSError:
+        return False
+
+
 @dataclass(slots=True)
 class EmbeddedServer:
     """The server on an embedded SAN in ``state``; exports are volumes of the same name as their path."""
@@ -112,8 +121,15 @@ class EmbeddedServer:
         ]  # fmt: skip
         for export in self.exports:
             command += ["--export", str(export)]
+        ready = self.state / "san" / "copymanager.sock"
+        ready.unlink(missing_ok=True)  # of a server that was killed
         self.program = Program.start(command, self.log_file, cwd=REPOSITORY)
         self.program.wait_for_port(self.port, timeout)
+        deadline = time.monotonic() + timeout
+        while not ready.exists():
+            if time.monotonic() > deadline:
+                raise NotReady(f"no copy manager after {timeout:.0f} s:\n{self.program.log_tail()}")
+            time.sleep(0.01)
         return self
 
     def stop(self) -> None:

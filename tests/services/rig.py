@@ -21,12 +21,15 @@ from ndmpd.ports import SourceFault, Transport
 from ndmpd.san import Flush, San, create
 from ndmpd.san.nexus import Nexus
 from ndmpd.services import channel
+from ndmpd.services.copy_path import Run
+from ndmpd.services.head_path import HeadPath
 from ndmpd.services.inlets import LocalInlet, RemoteInlet
 from ndmpd.services.lowering import Lowering
 from ndmpd.services.mover import MoverService
 from ndmpd.services.mover_run import MoverRun
 from ndmpd.services.outlets import LocalOutlet, Outlet, RemoteOutlet
 from ndmpd.services.tape import TapeService
+from ndmpd.services.transfer import Mover, Transfer
 from ndmpd.session.effects import MoverContinue, MoverRead, MoverStart
 from ndmpd.session.events import MoverHalted, MoverPaused
 from ndmpd.session.spans import ALL_ONES
@@ -65,7 +68,7 @@ class Rig:
         self._stack = ExitStack()
         self._nexus: Nexus | None = None
         self.tape = TapeService(self._device, version)
-        self.mover = MoverService(self.tape, self.lock, self.disk, self._tell)
+        self.mover = MoverService(self.tape, self.lock, self.transfer, self._tell)
         self.record_size = 0
         self.mount(self.blank())
 
@@ -105,6 +108,9 @@ class Rig:
     def _device(self, name: str) -> Transport:
         assert self._nexus is not None
         return EmbeddedTransport(self._mounted.path, name, self._nexus)
+
+    def transfer(self, asked: Mover, run: Run) -> Transfer:
+        return Transfer(asked, HeadPath(self.disk), (), run.say)
 
     def disk(self, name: str) -> Transport:
         san = self.cartridges[0]

@@ -170,6 +170,7 @@ class Planned:
     ranges: list[Range] = field(default_factory=list)
     dies_at: int | None = None
     name: str = "planned"
+    blocks: bool = True
     faults: list[SourceFault] = field(default_factory=list)
 
     def attributes(self) -> ButypeAttr:

@@ -19,11 +19,14 @@ from contextlib import suppress
 
 from ndmpd.ports import Butype, Transport
 from ndmpd.services import channel, data_process
+from ndmpd.services.copy_path import Run
 from ndmpd.services.data import DataService
+from ndmpd.services.head_path import HeadPath
 from ndmpd.services.jobs import Counters
 from ndmpd.services.mover import MoverService
-from ndmpd.services.mover_run import MoverRun
+from ndmpd.services.mover_run import Happening, MoverRun
 from ndmpd.services.tape import TapeService
+from ndmpd.services.transfer import Mover, Transfer
 from ndmpd.session import effects, events
 from ndmpd.session.effects import Effect
 from protocol.ndmp.codes import DataState, MoverState, Version
@@ -121,7 +124,7 @@ class Stand(Dma):
         self._todo: deque[Effect] = deque()
         self._carrying = False
         self.tape = TapeService(open_drive, version)
-        self.mover = MoverService(self.tape, self.lock, open_disk, self._from_mover)
+        self.mover = MoverService(self.tape, self.lock, self._transfer, self._from_mover)
         self.data = DataService(self, self._watch, self.tell)
         super().__init__(version)
         self.figures.data, self.figures.mover = self.data.figures, self.mover.figures  # type: ignore[method-assign]
@@ -199,7 +202,10 @@ class Stand(Dma):
         self.mover.attach(end, local)
         self.tell(events.MoverAccepted(PEER))
 
-    def _from_mover(self, event: events.MoverPaused | events.MoverHalted, run: MoverRun) -> None:
+    def _transfer(self, asked: Mover, run: Run) -> Transfer:
+        return Transfer(asked, HeadPath(self.open_disk), (), run.say)
+
+    def _from_mover(self, event: Happening, run: MoverRun) -> None:
         def deliver() -> None:
             self.data.look()
             if self.mover.hears(run):

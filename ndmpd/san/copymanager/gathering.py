@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ndmpd.datapath import length_of
-from ndmpd.pieces import Piece
+from ndmpd.pieces import Piece, behind
 from ndmpd.san.copymanager.failure import CopyFailure, CopyStopped
-from ndmpd.san.copymanager.residue import Residue, behind
+from ndmpd.san.copymanager.residue import Residue
 from ndmpd.san.copymanager.streams import RUN, Stream
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ndmpd.datapath import length_of
-from ndmpd.pieces import Piece
-from ndmpd.san.copymanager.residue import behind, read_whole
+from ndmpd.pieces import Piece, behind
+from ndmpd.san.copymanager.residue import read_whole
 
 
 class Held:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from ndmpd.datapath import length_of
-from ndmpd.pieces import Piece, Zeros
+from ndmpd.pieces import Piece, Zeros, behind
 from ndmpd.san.copymanager.checks import DESTINATION_AT, SOURCE_AT
 from ndmpd.san.copymanager.ends import sense_of
 from ndmpd.san.copymanager.engine import Copy
 from ndmpd.san.copymanager.failure import CopyFailure
-from ndmpd.san.copymanager.residue import behind
 from ndmpd.san.copymanager.streams import RUN, Stream
 from protocol.scsi import command as scsi
 from protocol.scsi.asc import Asc

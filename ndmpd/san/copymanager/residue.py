@@ -61,15 +61,3 @@ def read_whole(pieces: Iterable[Piece]) -> bytes:
     if faults:
         raise CopyFailure(Asc.THIRD_PARTY_DEVICE_FAILURE, source=UNREADABLE)
     return data
-
-
-def behind(pieces: list[Piece], skip: int) -> list[Piece]:
-    """What comes after the first ``skip`` bytes."""
-    kept: list[Piece] = []
-    for piece in pieces:
-        if skip >= piece.length:
-            skip -= piece.length
-            continue
-        kept.append(split(piece, skip)[1] if skip else piece)
-        skip = 0
-    return kept

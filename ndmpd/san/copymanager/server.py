@@ -35,6 +35,8 @@ MAX_CONNECTIONS = 1024
 _BREATH = 0.05
 _SENDING = 30.0
 """Seconds that an initiator may take to take an answer."""
+PROCESS_NAME = "ndmpd-copy"
+"""What the process is called where it is forked from a server that has another name."""
 
 
 class CopyManagerServer:
