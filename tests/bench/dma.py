@@ -53,7 +53,8 @@ class JobFailed(RuntimeError):
 class Job:
     """``path``: what to back up, or where to recover all of it to. ``record``: bytes of a tape record.
 
-    ``at_least`` bytes of stream and ``entries`` of history must come, or the job has failed.
+    ``mover`` is the type of data mover. ``at_least`` bytes of stream and ``entries`` of history must come, or
+    the job has failed.
     """
 
     butype: str
@@ -64,6 +65,7 @@ class Job:
     history: str = "n"
     at_least: int = 0
     entries: int = 0
+    mover: str = "NAS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,8 @@ class Dma:
         self.data.connect(self.mover.listen(MoverMode.READ if backup else MoverMode.WRITE, kind))
 
     def start(self, job: Job) -> None:
-        environment = [("FILESYSTEM", job.path), ("TYPE", job.butype), ("HIST", job.history)]
+        environment = [("FILESYSTEM", job.path), ("TYPE", job.butype), ("HIST", job.history),
+                       ("DATAMOVER", job.mover)]
         self.started = time.perf_counter()
         match job.operation:
             case DataOperation.BACKUP:

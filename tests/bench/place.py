@@ -62,6 +62,7 @@ class Server:
             f"max_sessions = {SESSIONS + 1}",
             f'[[user]]\nname = "{USER}"\nsecret_file = "{secret}"',
             *(f'[filesystem."{export}"]\npath = "{export}"' for export in exports),
+            '[datamover.copy0]\ntype = "SCSI"\ndevice = "virtual:copy0"',
             *(f'[drive.tape{number}]\ndevice = "virtual:tape{number}"' for number in range(DRIVES)),
             *(f'[disk.disk{number}]\ndevice = "virtual:disk{number}"\n'
               f'[filesystem."/vol/disk{number}"]\ndisk = "disk{number}"' for number in range(2)),

@@ -18,12 +18,14 @@ class Unit(Enum):
     BYTES = "MB/s"
     FILES = "files/s"
     ENTRIES = "entries/s"
+    EXTENTS = "extents/s"
+    COMMANDS = "commands"
     LATENCY = "ms"
     MEMORY = "MiB"
 
     @property
     def is_rate(self) -> bool:
-        return self in (Unit.BYTES, Unit.FILES, Unit.ENTRIES)
+        return self in (Unit.BYTES, Unit.FILES, Unit.ENTRIES, Unit.EXTENTS)
 
 
 @dataclass(slots=True)
@@ -49,8 +51,10 @@ class Series:
         match self.unit:
             case Unit.BYTES:
                 return f"{self.amount / self.median / 1e6:.0f} MB/s"
-            case Unit.FILES | Unit.ENTRIES:
+            case Unit.FILES | Unit.ENTRIES | Unit.EXTENTS:
                 return f"{self.amount / self.median:.0f} {self.unit.value}"
+            case Unit.COMMANDS:
+                return f"{self.median:.0f} commands"
             case Unit.LATENCY:
                 return f"{self.median * 1e3:.2f} ms"
             case Unit.MEMORY:

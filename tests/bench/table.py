@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import control, history, processes, streams
+from tests.bench import control, history, offload, processes, streams
 from tests.bench.rows import Row
 from tests.bench.series import AtLeast, Below, Rate, Unit
 
@@ -15,6 +15,14 @@ ROWS: tuple[Row, ...] = (
         (AtLeast("loop", 0.8),), "the receiving core: one copy out of the socket and one into the file",
         streams.image_by_tcp,
         note="DATA and MOVER are two servers with nothing in common, so that no local channel joins them"),
+    Row("offload", "image backup by TYPE=SCSI, against TYPE=NAS", Unit.BYTES,
+        (AtLeast("NAS", 0.95),), "the same copy, made in the copy manager's process", offload.image_by_each),
+    Row("plan", "planning EXTENDED COPY for a fragmented map of a million extents", Unit.EXTENTS,
+        (Rate(100_000),), "the planner's Python for each extent", offload.planning),
+    Row("plan-memory", "the most memory of that, in a process of its own", Unit.MEMORY,
+        (Below(128 << 20, "128 MiB"),), "the interpreter", offload.planning_memory),
+    Row("commands", "EXTENDED COPY commands for a GiB of one extent", Unit.COMMANDS,
+        (Below(20, "20"),), "the batch of 80 MB", offload.commands),
     Row("file", "tar backup of one large file by LOCAL, against dd", Unit.BYTES,
         (AtLeast("dd", 0.9), AtLeast("ndmjob", 3)), _COPY, streams.large_file),
     Row("file-tcp", "the same by TCP, against a sendfile loop", Unit.BYTES,
