@@ -31,7 +31,7 @@ from ndmpd.services.outlets import LocalOutlet, Outlet, RemoteOutlet
 from ndmpd.services.tape import TapeService
 from ndmpd.services.transfer import Mover, Transfer
 from ndmpd.session.effects import MoverContinue, MoverRead, MoverStart
-from ndmpd.session.events import MoverHalted, MoverPaused
+from ndmpd.session.events import Log, MoverHalted, MoverPaused
 from ndmpd.session.spans import ALL_ONES
 from protocol.ndmp.codes import Error, MoverMode, MoverPauseReason, TapeMtioOp, TapeOpenMode, Version
 from protocol.ndmp.tape import TapeMtioRequest, TapeOpenRequest
@@ -51,6 +51,8 @@ class Sent:
     size: int = 0
     failure: BaseException | None = None
     finished: bool = False
+    offloaded: int = 0
+    used: str = ""
 
     def count(self, size: int) -> None:
         self.size += size
@@ -70,6 +72,9 @@ class Rig:
         self.tape = TapeService(self._device, version)
         self.mover = MoverService(self.tape, self.lock, self.transfer, self._tell)
         self.record_size = 0
+        self.asked = Mover.NAS
+        """What a local DATA asks for."""
+        self.said: list[Log] = []
         self.mount(self.blank())
 
     def __enter__(self) -> Rig:
@@ -94,12 +99,15 @@ class Rig:
         """Change the cartridge, as TAPE_CLOSE, a robot and TAPE_OPEN would; it stands at its beginning."""
         with self.lock:
             self.tape.close()
-            if self._nexus is not None:
-                self._nexus.close()
-            self._nexus = self._stack.enter_context(Nexus(san.path))
-            self._mounted = san
+            self._load(san)
             assert self.tape.perform(TapeOpenRequest("tape0", mode)).error == Error.NO_ERR
         self.mtio(TapeMtioOp.REW)
+
+    def _load(self, san: San) -> None:
+        if self._nexus is not None:
+            self._nexus.close()
+        self._nexus = self._stack.enter_context(Nexus(san.path))
+        self._mounted = san
 
     def mtio(self, operation: TapeMtioOp, count: int = 1) -> None:
         with self.lock:
@@ -131,8 +139,10 @@ class Rig:
 
     # The mover.
 
-    def _tell(self, event: Happening, run: MoverRun) -> None:
-        if self.mover.hears(run):
+    def _tell(self, event: Happening | Log, run: MoverRun) -> None:
+        if isinstance(event, Log):
+            self.said.append(event)
+        elif self.mover.hears(run):
             self.happenings.put(event)
 
     def start(self, end: socket.socket, mode: MoverMode, record_size: int, *, local: bool, offset: int = 0,
@@ -169,7 +179,7 @@ class Rig:
         def run() -> None:
             outlet: Outlet
             if local:
-                outlet = LocalOutlet(ours, sent.faults.append, sent.count)
+                outlet = LocalOutlet(ours, sent.faults.append, sent.count, self.asked)
             else:
                 outlet = RemoteOutlet(ours, Lowering(self.disk), sent.faults.append, sent.count)
             with ours:
@@ -177,6 +187,7 @@ class Rig:
                     for piece in pieces:
                         outlet.send(piece)
                     outlet.finish()
+                    sent.offloaded, sent.used = outlet.offloaded, outlet.used
                     sent.finished = True
                 except Exception as failure:
                     sent.failure = failure
@@ -193,6 +204,7 @@ class Rig:
         lengths = iter([number * record_size for number in windows])
         self.start(theirs, MoverMode.READ, record_size, local=local, length=next(lengths, ALL_ONES))
         used = [self._mounted]
+        self.used = used
         while isinstance(event := self.next(), MoverPaused):
             if event.reason == MoverPauseReason.EOM:
                 used.append(self.blank())
@@ -200,6 +212,7 @@ class Rig:
             else:
                 assert event.reason == MoverPauseReason.EOW
             self.go_on(self.mover.figures().bytes_moved, next(lengths, ALL_ONES))
+        self.ended = event
         thread.join(PATIENCE)
         assert not thread.is_alive(), "DATA was left hanging"
         return [self.records(san) for san in used], sent
@@ -218,7 +231,7 @@ class Rig:
                 asked.put((offset, length))
                 self.mover.read(MoverRead(offset, length))
 
-            inlet = (LocalInlet(ours, ask, lambda _: None) if local
+            inlet = (LocalInlet(ours, ask, lambda _: None, self.asked) if local
                      else RemoteInlet(ours, Lowering(self.disk), ask, lambda _: None))
             with ours:
                 try:
