@@ -8,7 +8,6 @@ of the data pauses, and the same byte is looked for again when the DMA lets the 
 from __future__ import annotations
 
 import errno
-import select
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -32,8 +31,6 @@ from protocol.scsi.command import Status
 
 _CACHE = 1 << 20
 """Bytes of records read at a time for what is smaller than a batch or not made of whole records."""
-_RESET = select.POLLHUP | select.POLLERR
-"""Both directions are closed."""
 
 
 def _drop(pieces: deque[Piece], size: int) -> None:
@@ -344,18 +341,16 @@ class LocalRecover(RecoverRun):
 class RemoteRecover(RecoverRun):
     """For another server's DATA: send the ranges asked for.
 
-    A peer that reads may close its own direction at any time, which looks like a peer that is done. Where it
-    did so before something was sent, that tells: who reads no more answers it with a reset.
+    A peer that closes while nothing is under way to it is gone, though it might only have closed its own
+    direction: the DMA waits to hear of the end, and no DATA is known to do that and go on reading.
     """
 
     def serve(self) -> None:
-        self.gone = _RESET
         while True:
             self.wait(lambda: self._range is not None, watch_peer=True)
             assert self._range is not None
             position, end = self._served, self._range[1]
             for data in self._bytes(position, end):
-                self.gone = _RESET if self.peer_gone(select.POLLRDHUP) else select.POLLRDHUP
                 # Counted first: the peer may ask for more as soon as it has them.
                 self._count(len(data))
                 self.connection.sendall(data)

@@ -53,8 +53,6 @@ class MoverRun(ABC):
         """Records of the window that lie behind the tape's position."""
         self._tape_lock = tape_lock
         self._tell = tell
-        self.gone = select.POLLRDHUP
-        """What poll says of a peer that is not there any more."""
         self._turn = threading.Condition()
         self._stopped = False
         self._paused = False
@@ -178,7 +176,7 @@ class MoverRun(ABC):
                 if ready():
                     return
                 self._turn.wait(_LOOK)
-            if watch_peer and self.peer_gone(self.gone):
+            if watch_peer and self._peer_gone():
                 raise PeerClosed
 
     @property
@@ -193,11 +191,10 @@ class MoverRun(ABC):
         """LOG_MESSAGE."""
         self._tell(Log(kind, text), self)
 
-    def peer_gone(self, signs: int) -> bool:
-        """Whether poll has one of ``signs`` for the connection."""
+    def _peer_gone(self) -> bool:
         poll = select.poll()
-        poll.register(self.connection, signs)
-        return any(found & signs for _, found in poll.poll(0))
+        poll.register(self.connection, select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def changed(self, act: Callable[[], None]) -> None:
         """Run ``act`` where waiting threads see what it does."""

@@ -12,8 +12,8 @@ from tests.bench.dma import Job, JobFailed, logged_in, timed, timed_together
 from tests.bench.place import SESSIONS, Place, Server
 from tests.bench.rows import Subject
 
-STANDING = 2
-"""Processes of a server without sessions: listener and fork server."""
+STANDING = 3
+"""Processes of a server without sessions: listener, fork server, copy manager."""
 
 
 def idle_sessions(place: Place) -> list[Subject]:

@@ -215,4 +215,4 @@ def test_what_is_left_of_pieces_is_the_rest_of_their_bytes() -> None:
     stream = b"".join(rig.content(piece) for piece in pieces)
     for done in range(0, len(stream) + 1, 13):
         assert b"".join(rig.content(piece) for piece in behind(pieces, done)) == stream[done:]
-    assert behind(pieces, len(stream)) == ()
+    assert behind(pieces, len(stream)) == []

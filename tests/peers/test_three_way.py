@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,8 +86,9 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair(folder: Path, serving: Serving) -> Iterator[Pair]:
-    place = folder / "three-way"
-    (place / "restored").mkdir(parents=True)
+    # The tests of a module may be shared out so that a process comes to it twice.
+    place = Path(tempfile.mkdtemp(prefix="three-way-", dir=folder))
+    (place / "restored").mkdir()
     tree = make_tree(place / "tree")
     with (
         serving(place / "disks", tree, place / "restored", capacity=CAPACITY) as disks,

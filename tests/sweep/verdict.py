@@ -90,6 +90,10 @@ class Leftovers:
 
     def check(self) -> None:
         """AssertionError that names what was left."""
+        # A mover tells of its end with its last breath, and may draw it still.
+        for thread in threading.enumerate():
+            if thread.name == "mover":
+                thread.join(2.0)
         kinds = "descriptors", "threads", "files"
         for what, then, now in zip(kinds, self.before, self._now(), strict=True):
             left = [one for one in now if one not in then]
