@@ -3,7 +3,7 @@
 A server with an embedded SAN is started in a temporary folder. A tree is backed up as ``tar`` and restored
 beside it; a disk with a file system full of this machine's own files is backed up as an ``image`` and
 recovered onto a second disk, once for every kind of data mover. Both results are compared with their
-originals, byte for byte.
+originals, byte for byte. What each mover left to the head is shown side by side.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from ndmpd.admin.comparison import compare_trees, first_difference
+from ndmpd.admin.demo_movers import Share, metered, side_by_side
 from ndmpd.admin.demo_server import DemoServer
 from ndmpd.client.backup import BackupOrder
 from ndmpd.client.catalogue import Catalogue
@@ -61,6 +62,8 @@ class Proof:
     size: int
     differences: list[str] = field(default_factory=list)
     differing: int = 0
+    shares: tuple[Share, ...] = ()
+    """The head's part in the backup and in the restore."""
 
     @property
     def identical(self) -> bool:
@@ -72,6 +75,7 @@ class Proof:
             "identical": self.identical, "entries": self.entries, "bytes": self.size,
             "differing": self.differing, "differences": self.differences,
             "backup": self.backup.document(), "restore": self.restore.document(),
+            "head": [share.document() for share in self.shares],
         }
 
 
@@ -97,6 +101,9 @@ def demo(path: str | None, as_json: bool) -> None:
         console.print("[bold red]✗[/] ", end="")
         console.print(problem, markup=False, highlight=False)
     identical = not problem and all(proof.identical for proof in proofs)
+    shares = [share for proof in proofs if proof.butype == "image" for share in proof.shares]
+    if shares:
+        console.print(side_by_side(sorted(shares, key=lambda share: share.report.operation)))
     if as_json:
         json.dump({"identical": identical, "problem": problem,
                    "proofs": [proof.document() for proof in proofs]}, sys.stdout, indent=2)
@@ -152,28 +159,31 @@ def connected(server: DemoServer, stop: Stop) -> Iterator[Servers]:
 
 
 def there_and_back(server: DemoServer, drive: str, order: BackupOrder, destination: str, title: str,
-                   stop: Stop, console: Console) -> tuple[Report, Report]:
+                   stop: Stop, console: Console) -> tuple[Share, Share]:
     """Back up by ``order`` onto the cartridge in ``drive``, restore to ``destination``."""
+    datamover = dict(order.environment).get("DATAMOVER", DATAMOVERS[0])
     place = server.folder / "demo.catalogue"
     with Catalogue.open(place, create=True) as catalogue:
-        with connected(server, stop) as servers, Bar(console, f"back up {title}") as bar:
+        with (metered(server.pid) as backup_meter, connected(server, stop) as servers,
+              Bar(console, f"back up {title}") as bar):
             backup = run_backup(servers, Tapes((drive,)), order, stop=stop, observer=bar,
                                 catalogue=catalogue)
         if not backup.whole or backup.backup is None:
             raise NdmpdError(f"the backup of the {title} ended {backup.data_halt} / {backup.mover_halt}")
         back = RestoreOrder(order.butype, tuple(catalogue.environment(backup.backup)), order.record_size,
                             tuple(backup.media), (Wanted("", destination),), destination)
-        with connected(server, stop) as servers, Bar(console, f"restore {title}", backup.size) as bar:
+        with (metered(server.pid) as restore_meter, connected(server, stop) as servers,
+              Bar(console, f"restore {title}", backup.size) as bar):
             restore = run_restore(servers, Tapes((drive,)), back, stop=stop, observer=bar)
-    return backup, restore
+    return Share(datamover, backup, backup_meter), Share(datamover, restore, restore_meter)
 
 
 def prove_tree(server: DemoServer, source: Path, restored: Path, stop: Stop, console: Console) -> Proof:
     order = BackupOrder("tar", (("FILESYSTEM", str(source)), ("TYPE", "tar"), ("HIST", "y")), RECORD_SIZE)
-    backup, restore = there_and_back(server, "tape0", order, str(restored), "tree", stop, console)
+    shares = there_and_back(server, "tape0", order, str(restored), "tree", stop, console)
     tally = compare_trees(source, restored)
-    return Proof(f"tree {source}", "tar", "NAS", backup, restore, tally.entries, tally.size,
-                 tally.differences, tally.differing)
+    return Proof(f"tree {source}", "tar", "NAS", shares[0].report, shares[1].report, tally.entries,
+                 tally.size, tally.differences, tally.differing, shares)
 
 
 def prove_image(server: DemoServer, datamover: str, stop: Stop, console: Console) -> Proof:
@@ -183,11 +193,11 @@ def prove_image(server: DemoServer, datamover: str, stop: Stop, console: Console
     order = BackupOrder("image", (("FILESYSTEM", "/vol/disk0"), ("TYPE", "image"), ("HIST", "n"),
                                   ("DATAMOVER", datamover)), RECORD_SIZE)
     title = f"image by {datamover}"
-    backup, restore = there_and_back(server, "tape1", order, "/vol/disk1", title, stop, console)
+    shares = there_and_back(server, "tape1", order, "/vol/disk1", title, stop, console)
     at = first_difference(str(original), str(copy))
     differences = [] if at is None else [f"the disks differ at byte {at}"]
-    return Proof("image disk0", "image", datamover, backup, restore, 1, original.stat().st_size, differences,
-                 len(differences))
+    return Proof("image disk0", "image", datamover, shares[0].report, shares[1].report, 1,
+                 original.stat().st_size, differences, len(differences), shares)
 
 
 def soil(disk: Path) -> None:

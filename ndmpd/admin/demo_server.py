@@ -47,6 +47,12 @@ class DemoServer:
     def login(self) -> Login:
         return Login(ServerUrl("127.0.0.1", self._port, USER), self._password)
 
+    @property
+    def pid(self) -> int:
+        """Of the server that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def __enter__(self) -> DemoServer:
         password_file = self.folder / "password"
         with open(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

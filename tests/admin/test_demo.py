@@ -134,6 +134,15 @@ def test_the_whole_demonstration_on_a_small_tree(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     assert document["identical"] is True
     by_type = {(proof["butype"], proof["datamover"]): proof for proof in document["proofs"]}
-    assert set(by_type) >= {("tar", "NAS"), ("image", "NAS")}
+    assert set(by_type) == {("tar", "NAS"), ("image", "NAS"), ("image", "SCSI")}
     assert by_type["tar", "NAS"]["entries"] == 102
     assert by_type["image", "NAS"]["bytes"] == 1 << 30
+    for by_head, by_copy_manager in zip(by_type["image", "NAS"]["head"], by_type["image", "SCSI"]["head"],
+                                        strict=True):
+        assert by_head["operation"] == by_copy_manager["operation"]
+        assert (by_head["used"], by_copy_manager["used"]) == ("NAS", "SCSI copy0")
+        assert by_head["bytes_offloaded"] == 0 < by_copy_manager["bytes_offloaded"]
+        assert by_copy_manager["bytes_by_head"] < by_head["bytes_by_head"]
+        assert by_copy_manager["head_bytes_read_and_written"] < by_head["head_bytes_read_and_written"]
+        assert by_copy_manager["head_cpu_seconds"] > 0 < by_head["head_cpu_seconds"]
+    assert "What the NAS head did" in done.stderr
