@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ndmpd.devices.copymanager import Copied, CopyGoesOn, CopyManager
 from ndmpd.devices.disk import Disk
-from ndmpd.devices.errors import PositionLost
+from ndmpd.devices.errors import DeviceError, PositionLost, TransportError
 from ndmpd.devices.leases import Lease, Leases, abandoned
 from ndmpd.devices.tape import TapeDrive
 from ndmpd.devices.tape_outcome import Written, shifted
@@ -143,6 +143,8 @@ class CopyPath:
         self._abilities: Abilities | None = None
         self._tape: TapeEnd | None = None
         self._tries = _TRIES
+        self._failure: NdmpdError | None = None
+        """What ended a call that had records to report first; the next call's to raise."""
 
     def open(self, drive: TapeDrive) -> None:
         """Get ready to use ``drive``. PathFailed where nothing can be done for it here."""
@@ -166,8 +168,14 @@ class CopyPath:
     # Backup.
 
     def write(self, drive: TapeDrive, pieces: Sequence[Piece], record_size: int, count: int) -> Written:
-        """As ``TapeDrive.write_records``; fewer records where it is worth planning again, or stopped."""
+        """As ``TapeDrive.write_records``; fewer records where it is worth planning again, or stopped.
+
+        Where the drive's position is lost behind records that are certain, those are reported, and the next
+        call raises.
+        """
         assert self._abilities is not None and self._tape is not None
+        if self._failure is not None:
+            raise self._failure
         done = 0
         faults: tuple[SourceFault, ...] = ()
         try:
@@ -190,6 +198,10 @@ class CopyPath:
             raise PathFailed(str(failure), done + failure.records, faults) from failure
         except CannotCopy as failure:
             raise PathFailed(str(failure), done, faults) from failure
+        except (DeviceError, TransportError, PositionLost) as failure:
+            if not done or drive.position.object is not None:
+                raise
+            self._failure = failure
         return Written(done, faults=faults)
 
     def _write_copy(self, drive: TapeDrive, command: CopyCommand) -> tuple[int, bool]:
@@ -198,11 +210,10 @@ class CopyPath:
         with self._lease(drive.name) as held:
             if held is None:
                 return 0, False
-            copied = self._send(command, held)
+            copied = self._send(drive, command, held)
             found, _ = self._progress(drive, command, before, copied)
         end = _ends_tape(copied)
         drive.wrote_elsewhere(before, found.records, command.record_size, early_warning=end)
-        self._run.moving(0)
         self.carried += _blocks(command, found.records)
         if not (copied.good or end):
             self._judge(command, copied, found)
@@ -241,10 +252,9 @@ class CopyPath:
         with self._lease(drive.name) as held:
             if held is None:
                 return 0, 0
-            copied = self._send(command, held)
+            copied = self._send(drive, command, held)
             found, after = self._progress(drive, command, before, copied)
         drive.read_elsewhere(before, found.records)
-        self._run.moving(0)
         self.carried += _blocks(command, found.records)
         if copied.good:
             return found.records, 0
@@ -275,13 +285,20 @@ class CopyPath:
             yield held
             held.end()
 
-    def _send(self, command: CopyCommand, held: Lease) -> Copied:
+    def _send(self, drive: TapeDrive, command: CopyCommand, held: Lease) -> Copied:
         assert self._manager is not None
         order = command.parameter_list(held.list_id, ListIdUsage.DISCARD)
         try:
-            return self._manager.copy(order, stopped=lambda: self._run.stopped, moved=self._run.moving)
+            copied = self._manager.copy(order, stopped=lambda: self._run.stopped, moved=self._run.moving)
         except CopyGoesOn as failure:
+            drive.settle(ask=False)
             raise PositionLost(str(failure)) from failure
+        finally:
+            # From here on it is the tape's position that counts.
+            self._run.moving(0)
+        if copied.good:
+            self._tries = _TRIES
+        return copied
 
     def _progress(self, drive: TapeDrive, command: CopyCommand, before: TapePosition,
                   copied: Copied) -> tuple[Progress, int | None]:
@@ -292,6 +309,7 @@ class CopyPath:
         try:
             return progress(command, before.object, after, Outcome(copied.status, copied.sense)), after
         except PositionInDoubt as doubt:
+            drive.settle()
             raise PositionLost(f"{drive.name}, copied by {self.name}: {doubt} "
                                f"({copied.reason or 'it reported no error'})") from doubt
 

@@ -1,7 +1,7 @@
 """A rig with copy managers: disks, drive and cartridges are in one SAN, whose copy manager is a thread.
 
-``Place`` is that SAN, for as many rigs as want it, one at a time; ``CopyRig`` is ``Rig`` on it. A cartridge is
-told from the others by identity of the ``San`` value that stands for it.
+``Place`` is that SAN, for as many rigs as want it, one at a time; ``CopyRig`` is ``Rig`` on it. A cartridge
+is told from the others by identity of the ``San`` value that stands for it.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from ndmpd.devices import unit
-from ndmpd.services import data_process, mover_run, tape
+from ndmpd.devices import copymanager, unit
+from ndmpd.services import copy_path, data_process, mover_run, tape
 from tests.sweep.case import Field
 
 
@@ -36,6 +36,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(unit, "_BUSY_FOR", 0.03)
     monkeypatch.setattr(unit, "_BUSY_PAUSE", 0.001)
     monkeypatch.setattr(tape, "HOLDER_LEAVES", 0.03)
+    monkeypatch.setattr(copymanager, "_LOOK", 0.002)
+    monkeypatch.setattr(copymanager, "ENDS_WITHIN", 0.2)
+    monkeypatch.setattr(copy_path, "_FREE", 0.002)
     monkeypatch.setattr(mover_run, "_LOOK", 0.005)
     monkeypatch.setattr(data_process, "_cancellable", nullcontext)
     thresholds = gc.get_threshold()
