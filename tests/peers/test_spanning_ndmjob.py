@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,8 +103,8 @@ class Spanned:
 
 @pytest.fixture(scope="module")
 def place(folder: Path) -> Path:
-    path = folder / "spanning"
-    (path / "restored").mkdir(parents=True)
+    path = Path(tempfile.mkdtemp(prefix="spanning-", dir=folder))
+    (path / "restored").mkdir()
     return path
 
 

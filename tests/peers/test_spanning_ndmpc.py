@@ -5,6 +5,7 @@ connection, butype and record size.
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -77,8 +78,8 @@ class Spanned:
 
 @pytest.fixture(scope="module")
 def place(folder: Path) -> Path:
-    path = folder / "spanning-ndmpc"
-    (path / "restored").mkdir(parents=True)
+    path = Path(tempfile.mkdtemp(prefix="spanning-ndmpc-", dir=folder))
+    (path / "restored").mkdir()
     return path
 
 
