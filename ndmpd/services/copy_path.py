@@ -25,13 +25,14 @@ from ndmpd.errors import NdmpdError
 from ndmpd.offload.abilities import Abilities
 from ndmpd.offload.backup import backup_steps
 from ndmpd.offload.ends import CannotCopy, DiskEnd, TapeEnd
-from ndmpd.offload.plan import CopyCommand
+from ndmpd.offload.plan import CopyCommand, Direction
 from ndmpd.offload.restore import restore_steps
 from ndmpd.offload.resume import Outcome, PositionInDoubt, Progress, progress
 from ndmpd.pieces import LunExtent, Piece, first
 from ndmpd.ports import SourceFault, Transport
 from ndmpd.services.head_path import HeadPath
 from protocol.ndmp.codes import LogType
+from protocol.scsi.asc import Asc
 from protocol.scsi.command import Status
 from protocol.scsi.cscd import MAX_DESIGNATOR
 from protocol.scsi.sense import SenseKey
@@ -143,8 +144,8 @@ class CopyPath:
         self._abilities: Abilities | None = None
         self._tape: TapeEnd | None = None
         self._tries = _TRIES
-        self._failure: NdmpdError | None = None
-        """What ended a call that had records to report first; the next call's to raise."""
+        self.failure: NdmpdError | None = None
+        """What ended ``write`` where it had records to report first: the drive cannot be used any more."""
 
     def open(self, drive: TapeDrive) -> None:
         """Get ready to use ``drive``. PathFailed where nothing can be done for it here."""
@@ -170,12 +171,10 @@ class CopyPath:
     def write(self, drive: TapeDrive, pieces: Sequence[Piece], record_size: int, count: int) -> Written:
         """As ``TapeDrive.write_records``; fewer records where it is worth planning again, or stopped.
 
-        Where the drive's position is lost behind records that are certain, those are reported, and the next
-        call raises.
+        Where the drive's position is lost behind records that are certain, those are reported, and
+        ``failure`` says why nothing may follow them.
         """
         assert self._abilities is not None and self._tape is not None
-        if self._failure is not None:
-            raise self._failure
         done = 0
         faults: tuple[SourceFault, ...] = ()
         try:
@@ -201,7 +200,7 @@ class CopyPath:
         except (DeviceError, TransportError, PositionLost) as failure:
             if not done or drive.position.object is not None:
                 raise
-            self._failure = failure
+            self.failure = failure
         return Written(done, faults=faults)
 
     def _write_copy(self, drive: TapeDrive, command: CopyCommand) -> tuple[int, bool]:
@@ -303,8 +302,14 @@ class CopyPath:
     def _progress(self, drive: TapeDrive, command: CopyCommand, before: TapePosition,
                   copied: Copied) -> tuple[Progress, int | None]:
         """What was done, by the tape's position above all; and that position. Raises PositionLost where it
-        cannot be said.
+        cannot be said, DeviceError where the cartridge may be another one.
         """
+        tape = copied.source if command.direction is Direction.RESTORE else copied.destination
+        sense = tape.sense if tape is not None else None
+        if sense is not None and sense.code == Asc.MEDIUM_MAY_HAVE_CHANGED:
+            # The copy manager has heard what the drive would otherwise have told us.
+            drive.settle()
+            raise DeviceError(f"{drive.name}, copied by {self.name}", Status.CHECK_CONDITION, sense)
         after = drive.whereabouts()
         try:
             return progress(command, before.object, after, Outcome(copied.status, copied.sense)), after

@@ -98,6 +98,9 @@ class Transfer:
         """``count`` records from ``pieces``, or fewer: the rest is to be given again. Raises NoMoverLeft,
         DeviceError, PositionLost.
         """
+        for lost in self._all:
+            if lost.failure is not None:
+                raise lost.failure
         path = self._path(drive, pieces)
         if path is None:
             return self.head.write(drive, pieces, record_size, count)
