@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ndmpd.devices.errors import CommandTimeout, NoSuchDevice, TransportError
+from ndmpd.devices.errors import CommandTimeout, NoSuchDevice, TransportError, UnitDown
 from ndmpd.pieces import FileExtent
 from ndmpd.ports import Command, Result
 from ndmpd.san.copymanager.commands import OPCODES
 from ndmpd.san.copymanager.link import Link
-from ndmpd.san.errors import CopyManagerGone, SanError, UnitBusy
+from ndmpd.san.errors import CopyManagerDown, CopyManagerGone, SanError, UnitBusy
 from ndmpd.san.folder import San
 from ndmpd.san.nexus import Nexus
 from ndmpd.san.registry import open_unit
@@ -41,6 +41,8 @@ class EmbeddedTransport:
             return self._unit.execute(self._nexus.id, command)
         except UnitBusy as error:
             raise CommandTimeout(str(error)) from error
+        except CopyManagerDown as error:
+            raise UnitDown(str(error)) from error
         except CopyManagerGone as error:
             raise TransportError(str(error)) from error
 

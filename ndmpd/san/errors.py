@@ -16,7 +16,11 @@ class UnitBusy(NdmpdError):
 
 
 class CopyManagerGone(NdmpdError):
-    """The copy manager does not run, or ended in the middle of a command; the text says what to do."""
+    """The copy manager ended in the middle of a command; the text says what to do."""
+
+
+class CopyManagerDown(CopyManagerGone):
+    """The copy manager does not run, and so no copy of it does."""
 
 
 class CheckCondition(Exception):

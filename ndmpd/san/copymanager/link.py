@@ -17,11 +17,12 @@ from ndmpd.ports import Command, Result
 from ndmpd.san.copymanager.profile import MAX_PARAMETERS
 from ndmpd.san.copymanager.wire import Reply, Request, address
 from ndmpd.san.dataphase import clip, scatter
-from ndmpd.san.errors import CopyManagerGone, UnitBusy
+from ndmpd.san.errors import CopyManagerDown, CopyManagerGone, UnitBusy
 from protocol.errors import WireError
 from protocol.scsi.xcopy import EXTENDED_COPY
 
 _CONNECTING = 5.0
+_NOBODY = (FileNotFoundError, ConnectionRefusedError)
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
 
 
@@ -76,9 +77,9 @@ class Link:
                 connection.connect(name)
         except OSError as error:
             connection.close()
-            raise CopyManagerGone(
-                f"the copy manager of the embedded SAN is not running in {self._san_dir} ({error.strerror}); "
-                "`ndmpd serve` starts it") from error
+            gone = CopyManagerDown if isinstance(error, _NOBODY) else CopyManagerGone
+            raise gone(f"the copy manager of the embedded SAN is not running in {self._san_dir} "
+                       f"({error.strerror}); `ndmpd serve` starts it") from error
         self._socket = connection
         return connection
 

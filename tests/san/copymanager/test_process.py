@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 
 import pytest
 
-from ndmpd.devices.errors import CommandTimeout, TransportError
+from ndmpd.devices.errors import CommandTimeout, TransportError, UnitDown
 from ndmpd.ports import Command
 from ndmpd.san import San
 from ndmpd.san.copymanager import server as server_module
@@ -53,7 +53,7 @@ def verify(host: CopyHost, san: San) -> Outcome:
 
 def test_without_the_process_there_is_no_copy_but_everything_else(san: San) -> None:
     host = CopyHost(san, "disk0")
-    with pytest.raises(TransportError, match="copy manager of the embedded SAN is not running"):
+    with pytest.raises(UnitDown, match="copy manager of the embedded SAN is not running"):
         verify(host, san)
     host.clear_attentions()
     host.close()
@@ -64,7 +64,7 @@ def test_the_process_serves_until_killed_and_another_takes_over(san: San) -> Non
     for _ in range(2):
         with process(san):
             assert verify(host, san).good
-    with pytest.raises(TransportError, match="not running"):
+    with pytest.raises(UnitDown, match="not running"):
         verify(host, san)
     host.close()
 
