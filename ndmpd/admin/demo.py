@@ -38,9 +38,13 @@ from ndmpd.client.options import stoppable
 from ndmpd.client.restore import RestoreOrder, Wanted
 from ndmpd.client.servers import Servers
 from ndmpd.errors import NdmpdError
+from ndmpd.san import San
+from ndmpd.san.maintenance import at_rest
 
 DATAMOVERS = ("NAS", "SCSI")
 """Kinds of data mover that carry the image, each from the same disk to its own tape and back."""
+CARTRIDGE = "E01002L8"
+"""The one in tape1 of a new SAN: it takes the images."""
 RECORD_SIZE = 256 << 10
 DISK_SIZE = 1 << 30
 """Of the embedded SAN's disks."""
@@ -133,6 +137,7 @@ def run(source: Path, folder: Path, stop: Stop, console: Console) -> Iterator[Pr
         try:
             yield prove_tree(server, source, restored, stop, console)
             contents = fill_disk(server.disks / "disk0.img", source if size <= MOST_ON_DISK else None)
+            settle(server.disks / "disk0.img")
             console.print(f"disk0 holds {contents}", highlight=False)
             for datamover in DATAMOVERS:
                 yield prove_image(server, datamover, stop, console)
@@ -187,8 +192,15 @@ def prove_tree(server: DemoServer, source: Path, restored: Path, stop: Stop, con
 
 
 def prove_image(server: DemoServer, datamover: str, stop: Stop, console: Console) -> Proof:
-    """Image disk0 onto a tape and recover it onto disk1, which holds something else before."""
+    """Image disk0 onto a tape and recover it onto disk1, which holds something else before.
+
+    Each mover finds the tape blank and the disk without space of its own: to write over what another has
+    written is a good deal faster.
+    """
     original, copy = server.disks / "disk0.img", server.disks / "disk1.img"
+    with at_rest(San.open(server.disks.parent), CARTRIDGE, changing=True) as medium:
+        medium.truncate(0)
+        medium.forget_tail()
     soil(copy)
     order = BackupOrder("image", (("FILESYSTEM", "/vol/disk0"), ("TYPE", "image"), ("HIST", "n"),
                                   ("DATAMOVER", datamover)), RECORD_SIZE)
@@ -201,11 +213,23 @@ def prove_image(server: DemoServer, datamover: str, stop: Stop, console: Console
 
 
 def soil(disk: Path) -> None:
-    """Write over places all along ``disk``, so that only a real recover makes it equal to another."""
+    """Leave nothing on ``disk`` but data in places all along it, so that only a real recover makes it equal
+    to another.
+    """
     with disk.open("r+b") as file:
+        file.truncate(0)
+        file.truncate(DISK_SIZE)
         for at in range(0, DISK_SIZE, DISK_SIZE // 64):
             file.seek(at)
             file.write(b"\xa5" * 4096)
+
+
+def settle(disk: Path) -> None:
+    """Have ``disk`` written out: file systems decide only then which of its zeros are holes, which images
+    leave out.
+    """
+    with disk.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def fill_disk(disk: Path, tree: Path | None) -> str:

@@ -89,7 +89,7 @@ def side_by_side(shares: Sequence[Share]) -> Table:
                   caption="Head CPU includes the start of a job's processes, whoever moves the bytes.")
     for heading in ("TYPE", "job", "moved by"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("by the head", "offloaded", "head CPU", "rate"):
+    for heading in ("by head", "offloaded", "head CPU", "rate"):
         table.add_column(heading, justify="right", no_wrap=True)
     for share in shares:
         costs = share.meter.costs

@@ -58,6 +58,7 @@ def files(san: EmbeddedServer, folder: Path) -> Path:
     subprocess.run(
         ["mke2fs", "-q", "-F", "-t", "ext4", "-d", str(copies), str(disk)], check=True, env=SBIN, timeout=60
     )
+    settle(disk)
     assert disk.stat().st_blocks * 512 > LEAST_FILES
     return disk
 
@@ -141,6 +142,12 @@ def measure(
     costs = head_costs(server.program.process.pid) - before
     said = [int(written.variable(f"DATAMOVER_{name}") or -1) for name in ("BY_HEAD", "OFFLOADED")]
     return Spent(costs, *said)
+
+
+def settle(disk: Path) -> None:
+    """When ``disk`` is written out it is decided which of its zeros are holes: images leave those out."""
+    with disk.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def fill(disk: Path, size: int) -> None:
