@@ -230,7 +230,8 @@ class CopyTransport:
                     self.trouble.struck -= 1
                     return result if done == total else self._told(result, sizes)
         if fault.status is None:
-            raise (CommandTimeout if fault.done is Done.RUNNING else TransportError)(f"{fault.name} (injected)")
+            kind = CommandTimeout if fault.done is Done.RUNNING else TransportError
+            raise kind(f"{fault.name} (injected)")
         if fault.status != Status.CHECK_CONDITION or fault.key is None:
             return Result(fault.status)
         if fault.key is not K.COPY_ABORTED:
