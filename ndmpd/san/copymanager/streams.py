@@ -25,7 +25,7 @@ from protocol.scsi.sense import SenseKey
 from protocol.scsi.spc import DeviceType
 from protocol.scsi.ssc import SpaceCode
 
-RUN = 8 << 20
+RUN = 32 << 20
 """Bytes that one command moves at most, unless one record has more: how soon a copy hears of an abort."""
 _PATIENCE = 60.0
 
