@@ -137,7 +137,6 @@ def run(source: Path, folder: Path, stop: Stop, console: Console) -> Iterator[Pr
         try:
             yield prove_tree(server, source, restored, stop, console)
             contents = fill_disk(server.disks / "disk0.img", source if size <= MOST_ON_DISK else None)
-            settle(server.disks / "disk0.img")
             console.print(f"disk0 holds {contents}", highlight=False)
             for datamover in DATAMOVERS:
                 yield prove_image(server, datamover, stop, console)
@@ -202,6 +201,7 @@ def prove_image(server: DemoServer, datamover: str, stop: Stop, console: Console
         medium.truncate(0)
         medium.forget_tail()
     soil(copy)
+    settle(original)
     order = BackupOrder("image", (("FILESYSTEM", "/vol/disk0"), ("TYPE", "image"), ("HIST", "n"),
                                   ("DATAMOVER", datamover)), RECORD_SIZE)
     title = f"image by {datamover}"
@@ -225,11 +225,12 @@ def soil(disk: Path) -> None:
 
 
 def settle(disk: Path) -> None:
-    """Have ``disk`` written out: file systems decide only then which of its zeros are holes, which images
-    leave out.
+    """Have ``disk`` written out and in no cache: space that is allocated but never written is a hole, which
+    images leave out, only until somebody has read it.
     """
     with disk.open("r+b") as file:
         os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def fill_disk(disk: Path, tree: Path | None) -> str:
