@@ -27,7 +27,8 @@ from protocol.scsi.segments import Segment
 from protocol.scsi.sense import CopySense, Reported, Sense, SenseKey
 from protocol.scsi.spc import DeviceType
 from protocol.scsi.xcopy import EXTENDED_COPY, ParameterList
-from tests.services.copy_rig import BLOCK, PATIENCE, Place
+from tests.services.copy_rig import BLOCK, Place
+from tests.services.rig import PATIENCE
 
 K = SenseKey
 

@@ -24,7 +24,7 @@ def places() -> Iterator[Places]:
 
 @pytest.mark.parametrize("fault", COPY_FAULTS, ids=lambda fault: fault.name)
 def test_a_copy_that_fails_leaves_the_right_disk_or_is_told_of(places: Places, fault: Fault) -> None:
-    for seed in seeds(8):
+    for seed in seeds(6):
         rng = rng_of(seed, f"recover {fault.name}")
         work = draw(rng)
         place = places.get()

@@ -68,7 +68,7 @@ def troubled(monkeypatch: pytest.MonkeyPatch) -> list[Trouble]:
 @pytest.mark.parametrize("name", REPORTS)
 def test_a_unit_that_fails_under_a_copy(places: Places, troubled: list[Trouble], name: str,
                                         kind: DeviceType, lasting: bool) -> None:
-    for seed in seeds(12):
+    for seed in seeds(9):
         rng = rng_of(seed, f"{name} {kind} {lasting}")
         work = draw(rng)
         place = places.get()
@@ -112,7 +112,7 @@ def test_a_cartridge_that_may_have_been_changed_is_not_gone_on_with(
 
 @pytest.mark.parametrize("fault", DRIVE_FAULTS, ids=lambda fault: fault.name)
 def test_a_drive_that_fails_between_copies(places: Places, fault: DriveFault) -> None:
-    for seed in seeds(14):
+    for seed in seeds(10):
         rng = rng_of(seed, f"offload {fault.name}")
         work = draw(rng)
         place = places.get(cartridges=2) if fault.eom else places.get()
