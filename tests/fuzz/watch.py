@@ -27,14 +27,17 @@ class Watch:
         return self.server.program.process.pid
 
     def processes(self) -> list[int]:
-        """Listener, fork server, sessions, data processes; zombies as well. The SAN's own stays apart."""
+        """Listener, fork server, sessions, data processes; zombies as well. The SAN's own stays apart.
+
+        In the order in which they came to be, which their numbers tell only until those begin anew.
+        """
         found = []
         for entry in os.listdir("/proc"):
             if entry.isdigit():
                 with suppress(OSError):
                     if os.getsid(int(entry)) == self.pid and not is_copy_manager(int(entry)):
                         found.append(int(entry))
-        return sorted(found)
+        return sorted(found, key=lambda pid: (started(pid), pid))
 
     def sessions(self) -> int:
         """Processes beyond the listener and the fork server."""
@@ -65,6 +68,13 @@ class Watch:
         assert not bugs, "\n...\n".join(excerpts)
         forged = [line for line in lines if line.startswith(FORGED)]
         assert not forged, "a name with a line feed made a line of the log"
+
+
+def started(pid: int) -> int:
+    """When the process began, in ticks of the kernel; late where it has ended already."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return 1 << 62
 
 
 def await_true(condition: Callable[[], bool], what: str, patience: float = 15.0) -> None:

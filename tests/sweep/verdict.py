@@ -97,8 +97,7 @@ class Leftovers:
         kinds = "descriptors", "threads", "files"
         for what, then, now in zip(kinds, self.before, self._now(), strict=True):
             left = [one for one in now if one not in then]
-            gone = [one for one in then if one not in now]
-            assert not left and not gone, f"{what} left: {left}; gone: {gone}"
+            assert not left, f"{what} left: {left}"
 
 
 def holder(san: San) -> str | None:
