@@ -14,7 +14,7 @@ PARALLEL := -n $(JOBS) --dist worksteal
 ARGS ?=
 export PYTHON
 
-.PHONY: help demo test lint bench test-peers test-slow fuzz soak setup packages clean
+.PHONY: help demo test lint bench test-peers test-slow test-vm fuzz soak setup packages clean
 
 help:
 	@echo 'make demo    back up, restore and compare a tree and an image on an embedded SAN (PATH_TO_SAVE=/some/folder)'
@@ -23,6 +23,7 @@ help:
 	@echo 'make bench   speed, against dd and against the NDMP server of ndmjob; writes bench.json'
 	@echo 'make test-peers   only the tests against programs of others: ndmjob, GNU tar'
 	@echo 'make test-slow    only the slow tests: every pairing of ndmjob over cartridges, and the soak (SOAK_SECONDS=600)'
+	@echo 'make test-vm      tests in a virtual machine, whose kernel drives our units: st, sg, ch, LIO (qemu, no KVM needed)'
 	@echo 'make fuzz    hostile input, MINUTES=5 for each fuzzer; SEED=N begins with case N, as a failure prints it'
 	@echo 'make soak    64 sessions for SOAK_SECONDS=600: memory flat, every restore right'
 	@echo 'make clean   remove .venv and what tools leave behind'
@@ -31,13 +32,16 @@ demo: setup
 	$(BIN)/python -m ndmpd demo $(PATH_TO_SAVE)
 
 test: setup packages
-	$(PYTEST) $(PARALLEL) -m 'not slow' $(ARGS) </dev/null
+	$(PYTEST) $(PARALLEL) -m 'not slow and not vm' $(ARGS) </dev/null
 
 test-peers: setup packages
-	$(PYTEST) $(PARALLEL) -m 'peer and not slow' $(ARGS) </dev/null
+	$(PYTEST) $(PARALLEL) -m 'peer and not slow and not vm' $(ARGS) </dev/null
 
 test-slow: setup packages
 	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTEST) $(PARALLEL) -m slow $(ARGS) </dev/null
+
+test-vm: setup packages
+	$(PYTEST) -m vm tests/vm $(ARGS) </dev/null
 
 fuzz: setup packages
 	FUZZ_SEED=$(or $(SEED),$$((RANDOM * 1000))) FUZZ_MINUTES=$(or $(MINUTES),5) \
