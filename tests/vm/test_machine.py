@@ -24,3 +24,7 @@ def test_a_script_that_fails_is_told_with_its_console(machine: Machine, tmp_path
     script.write_text("echo so far so good\nexit 3\n")
     with pytest.raises(MachineFailed, match=r"(?s)status 3.*so far so good"):
         machine.must(script, 120)
+
+
+def test_the_kernels_own_copy_manager_copies_a_disk_for_others(machine: Machine) -> None:
+    machine.must(SCRIPTS / "kernel_copy.sh", 180)
