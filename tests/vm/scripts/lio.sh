@@ -2,25 +2,24 @@
 #   lio_disk NUMBER MIB     makes one; its sg node is then in $SG, its sd node in $SD
 
 _core=/sys/kernel/config/target/core/fileio_0
-_loop=/sys/kernel/config/target/loopback
+# All are units of one target: the kernel copies between units that the same initiator sees.
+_gate=/sys/kernel/config/target/loopback/naa.5001405000000001/tpgt_1
 
 lio_start() {
     for module in scsi_mod sd_mod sg target_core_mod target_core_file tcm_loop; do modprobe $module; done
     mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
+    mkdir -p "$_gate"
+    echo -n naa.5001405000000002 >"$_gate/nexus"
 }
 
 lio_disk() {
-    local number=$1 bytes=$(($2 << 20)) wwn gate host
-    wwn=$(printf 'naa.50014050000000%02x' "$number")
-    gate=$_loop/$wwn/tpgt_1
+    local number=$1 bytes=$(($2 << 20)) node
     mkdir -p "$_core/disk$number"
     echo "fd_dev_name=/run/disk$number,fd_dev_size=$bytes,fd_buffered_io=1" >"$_core/disk$number/control"
     printf '%08x-0000-0000-0000-000000000000\n' "$number" >"$_core/disk$number/wwn/vpd_unit_serial"
     echo 1 >"$_core/disk$number/enable"
-    mkdir -p "$gate"
-    printf 'naa.50014051000000%02x' "$number" >"$gate/nexus"
-    mkdir "$gate/lun/lun_0"
-    ln -s "$_core/disk$number" "$gate/lun/lun_0/port"
+    mkdir "$_gate/lun/lun_$number"
+    ln -s "$_core/disk$number" "$_gate/lun/lun_$number/port"
     # The kernel names the units in its own time.
     for _ in $(seq 50); do
         for node in /sys/class/scsi_generic/sg*; do
