@@ -102,7 +102,7 @@ def _prepare(settings: Settings) -> int:
         if left.is_socket():
             left.unlink()
     if _has_san(settings):
-        create(state, capacity=settings.san.tape_capacity)
+        create(state, capacity=settings.san.tape_capacity, block_length=settings.san.disk_block_length)
     if settings.tls is not None:
         raise ConfigError("this version does not serve [tls]; remove it")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -146,6 +146,7 @@ class San(_Part):
     """``[san]``: the embedded SAN under ``state_dir/san``, used where a device is ``virtual:NAME``."""
 
     tape_capacity: Size = Field(default=8 << 30, ge=1 << 20)
+    disk_block_length: Literal[512, 4096] = 512
 
 
 class User(_Part):

@@ -70,6 +70,7 @@ data_address = "192.0.2.1"
 log = "debug"
 [san]
 tape_capacity = "80MB"
+disk_block_length = 4096
 [filesystem."/export/home"]
 path = "TMP/home"
 [filesystem."/vol/disk0"]
@@ -92,6 +93,7 @@ batchsize = "200MB"
     assert settings.server.data_ports == PortRange(20000, 20099)
     assert str(settings.server.data_address) == "192.0.2.1"
     assert settings.san.tape_capacity == 80_000_000
+    assert settings.san.disk_block_length == 4096
     assert settings.filesystem["/export/home"].path == tmp_path / "home"
     assert settings.disk["disk0"].device == Iscsi("san1", 3261, "iqn.2026-11.io.ndmpd:disk0", 3)
     assert settings.disk["disk0"].wwn == "5000c500a1b2c3d4"
@@ -143,6 +145,7 @@ device = "st0"
     ('[datamover.x]\ntype = "NAS"\nbatchsize = "9MB"', "datamover.x.batchsize", "greater than or equal to "
                                                                                 "10000000"),
     ('[san]\ntape_capacity = "8 bananas"', "san.tape_capacity", "write it like"),
+    ("[san]\ndisk_block_length = 520", "san.disk_block_length", "512 or 4096"),
     ('[server]\ndata_ports = "9-2"', "server.data_ports", "20000-20099"),
     ('[server]\ndata_address = "::1"', "server.data_address", "IPv4"),
     ('[server]\nstate_dir = "state"', "server.state_dir", "absolute path"),
@@ -287,6 +290,7 @@ def test_embedded_mode_gives_a_san_two_disks_and_a_password(tmp_path):
     assert {name: entry.disk for name, entry in settings.filesystem.items()} == {
         "/vol/disk0": "disk0", "/vol/disk1": "disk1"}
     assert settings.san.tape_capacity == 8 << 30
+    assert settings.san.disk_block_length == 512
     password = home / "password"
     assert stat.S_IMODE(password.stat().st_mode) == 0o600
     assert settings.user[0].name == "ndmp"

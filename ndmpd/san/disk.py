@@ -34,9 +34,8 @@ from protocol.scsi.sbc import (
 from protocol.scsi.sense import Sense, SenseKey
 from protocol.scsi.spc import BlockDescriptor, DeviceType, Vpd, VpdPage
 
-BLOCK = 512
-_PHYSICAL_EXPONENT = 3
-"""Physical blocks of 4096 bytes: the file system's below, as good as always."""
+_PHYSICAL = 4096
+"""Bytes of a physical block: the file system's below, as good as always."""
 _MAX_RUNS = 4096
 _MAX_RUN = 0xFFFFFFFF
 _CHUNK = 1 << 20
@@ -56,16 +55,16 @@ def _range(disk: Disk, task: Task) -> tuple[int, int]:
 
 def _read(disk: Disk, task: Task, lba: int, blocks: int) -> None:
     if blocks:
-        destinations = clip(task.command.data_in, blocks * BLOCK)
-        task.transferred = copy_from_file(disk.file.fd, lba * BLOCK, destinations)
+        destinations = clip(task.command.data_in, blocks * disk.block_length)
+        task.transferred = copy_from_file(disk.file.fd, lba * disk.block_length, destinations)
 
 
 def _write(disk: Disk, task: Task, lba: int, blocks: int) -> None:
-    length = blocks * BLOCK
+    length = blocks * disk.block_length
     task.expect(length)
     if length:
         pieces = clip(task.command.data_out, length)
-        task.transferred = copy_to_file(pieces, disk.file.fd, lba * BLOCK, task.command.faults)
+        task.transferred = copy_to_file(pieces, disk.file.fd, lba * disk.block_length, task.command.faults)
     if task.field.get("fua"):
         os.fdatasync(disk.file.fd)
 
@@ -100,12 +99,12 @@ def verify(disk: Disk, task: Task) -> None:
         raise task.refuse("check")
     if not task.field["check"]:
         return
-    task.expect(blocks * BLOCK)
+    task.expect(blocks * disk.block_length)
     done = 0
-    for piece in clip(task.command.data_out, blocks * BLOCK):
+    for piece in clip(task.command.data_out, blocks * disk.block_length):
         for part in _parts(piece):
             data = read_bytes([part], task.command.faults)
-            if os.pread(disk.file.fd, len(data), lba * BLOCK + done) != data:
+            if os.pread(disk.file.fd, len(data), lba * disk.block_length + done) != data:
                 raise CheckCondition(Sense(SenseKey.MISCOMPARE, _MISCOMPARE))
             done += len(data)
     task.transferred = done
@@ -143,11 +142,12 @@ def get_lba_status(disk: Disk, task: Task) -> None:
     disk.check(lba, 1)
     room = max(1, min((task.field["allocation"] - 8) // 16, _MAX_RUNS))
     found: list[LbaRun] = []
-    for offset, length, data in runs(disk.file.fd, lba * BLOCK, disk.capacity.size):
+    block = disk.block_length
+    for offset, length, data in runs(disk.file.fd, lba * block, disk.capacity.size, block):
         status = Provisioning.MAPPED if data else Provisioning.DEALLOCATED
-        found.append(LbaRun(offset // BLOCK, min(length // BLOCK, _MAX_RUN), status))
+        found.append(LbaRun(offset // block, min(length // block, _MAX_RUN), status))
         # What does not fit one descriptor, or the room, is for the next command.
-        if len(found) == room or length // BLOCK > _MAX_RUN:
+        if len(found) == room or length // block > _MAX_RUN:
             break
     task.send(put_lba_status(tuple(found)), task.field["allocation"])
 
@@ -164,7 +164,7 @@ def unmap(disk: Disk, task: Task) -> None:
     for lba, blocks in asked:
         disk.check(lba, blocks)
     for lba, blocks in asked:
-        zero(disk.file.fd, lba * BLOCK, blocks * BLOCK)
+        zero(disk.file.fd, lba * disk.block_length, blocks * disk.block_length)
 
 
 def write_same_16(disk: Disk, task: Task) -> None:
@@ -173,15 +173,15 @@ def write_same_16(disk: Disk, task: Task) -> None:
         raise task.refuse("anchor")
     lba, blocks = _range(disk, task)
     blocks = blocks or disk.capacity.blocks - lba
-    block = bytes(BLOCK)
+    block = bytes(disk.block_length)
     if not task.field["ndob"]:
-        block = task.parameters(BLOCK)
+        block = task.parameters(disk.block_length)
     if not any(block):
-        zero(disk.file.fd, lba * BLOCK, blocks * BLOCK)
+        zero(disk.file.fd, lba * disk.block_length, blocks * disk.block_length)
         return
-    chunk = block * (_CHUNK // BLOCK)
-    end = (lba + blocks) * BLOCK
-    for at in range(lba * BLOCK, end, _CHUNK):
+    chunk = block * (_CHUNK // disk.block_length)
+    end = (lba + blocks) * disk.block_length
+    for at in range(lba * disk.block_length, end, _CHUNK):
         copy_to_file([Inline(memoryview(chunk)[:end - at])], disk.file.fd, at, task.command.faults)
 
 
@@ -208,7 +208,7 @@ DISK_OPERATIONS = (
 
 
 class Disk(Unit):
-    """``file`` is what it is kept in."""
+    """``file`` is what it is kept in, ``block_length`` that of its logical blocks."""
 
     device_type = DeviceType.DISK
     product = "VIRTUAL DISK"
@@ -218,6 +218,7 @@ class Disk(Unit):
     def __init__(self, san: San, name: str) -> None:
         super().__init__(san, name)
         self.file = SharedFile(san.disk_path(name))
+        self.block_length = san.unit(name).block_length
         self._backing: OpenFile | None = None
 
     def close(self) -> None:
@@ -227,8 +228,13 @@ class Disk(Unit):
 
     @property
     def capacity(self) -> Capacity:
-        return Capacity(os.fstat(self.file.fd).st_size // BLOCK, BLOCK, provisioned=True, reads_zeros=True,
-                        physical_exponent=_PHYSICAL_EXPONENT)
+        return Capacity(os.fstat(self.file.fd).st_size // self.block_length, self.block_length,
+                        provisioned=True, reads_zeros=True, physical_exponent=self._physical.bit_length() - 1)
+
+    @property
+    def _physical(self) -> int:
+        """Blocks of a physical block."""
+        return max(1, _PHYSICAL // self.block_length)
 
     def check(self, lba: int, blocks: int) -> None:
         """CheckCondition where the blocks do not lie on the disk."""
@@ -239,9 +245,9 @@ class Disk(Unit):
         return Sense(SenseKey.MEDIUM_ERROR, Asc.WRITE_ERROR)
 
     def vpd(self) -> dict[int, bytes]:
-        physical = 1 << _PHYSICAL_EXPONENT
-        limits = TransferLimits(granularity=physical, optimal=_CHUNK // BLOCK, unmap_blocks=_MAX_RUN,
-                                unmap_descriptors=_MAX_RUNS, unmap_granularity=physical)
+        limits = TransferLimits(granularity=self._physical, optimal=_CHUNK // self.block_length,
+                                unmap_blocks=_MAX_RUN, unmap_descriptors=_MAX_RUNS,
+                                unmap_granularity=self._physical)
         provisioning = put_provisioning(unmap=True, write_same=True, reads_zeros=True, thin=True)
         return {**super().vpd(),
                 Vpd.BLOCK_LIMITS: VpdPage(self.device_type, Vpd.BLOCK_LIMITS, limits.put()).put(),
@@ -250,7 +256,8 @@ class Disk(Unit):
     def modes(self) -> Modes:
         blocks = min(self.capacity.blocks, 0xFFFFFF)
         return Modes((ModeRow(_CACHING, bytes((_WRITE_CACHE, *bytes(17)))), ModeRow(_CONTROL, bytes(10))),
-                     specific=DiskSpecific(fua=True).put(), block=BlockDescriptor(0, blocks, BLOCK))
+                     specific=DiskSpecific(fua=True).put(),
+                     block=BlockDescriptor(0, blocks, self.block_length))
 
     def backing(self, lba: int, blocks: int) -> FileExtent | None:
         """The blocks as bytes of the disk's file; None where they do not lie on the disk."""
@@ -258,4 +265,4 @@ class Disk(Unit):
             return None
         if self._backing is None:
             self._backing = OpenFile(os.open(self.file.path, os.O_RDWR | os.O_CLOEXEC), self.name)
-        return FileExtent(self._backing, lba * BLOCK, blocks * BLOCK, strict=True)
+        return FileExtent(self._backing, lba * self.block_length, blocks * self.block_length, strict=True)

@@ -22,6 +22,9 @@ from protocol.scsi.spc import CodeSet, Designator, DesignatorType, DeviceType
 
 SETTINGS = "san.json"
 VENDOR = "NDMPD"
+USUAL_BLOCK = 512
+BLOCK_LENGTHS = (USUAL_BLOCK, 4096)
+"""Bytes that a disk's logical blocks may have, so that they fit a page and a physical block."""
 _COMPANY = 0x024E44
 """Company id in the NAA designators: one with the bit set that says "locally administered"."""
 
@@ -36,11 +39,15 @@ class Flush(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UnitRecord:
-    """One unit of the SAN. ``index``: the how-manieth drive of the changer a tape drive is."""
+    """One unit of the SAN. ``index``: the how-manieth drive of the changer a tape drive is.
+
+    ``block_length``: bytes of a disk's logical blocks.
+    """
 
     name: str
     type: DeviceType
     index: int = 0
+    block_length: int = USUAL_BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +65,7 @@ class San:
         path = Path(san_dir).absolute()
         try:
             settings = json.loads((path / SETTINGS).read_bytes())
-            units = {name: UnitRecord(name, DeviceType(unit["type"]), unit.get("index", 0))
-                     for name, unit in settings["units"].items()}
+            units = {name: _unit(name, unit) for name, unit in settings["units"].items()}
             return cls(path, bytes.fromhex(settings["id"]), Flush(settings["flush"]), units)
         except FileNotFoundError:
             raise SanError(f"{path} holds no embedded SAN; `ndmpd serve --embedded` makes one") from None
@@ -69,7 +75,7 @@ class San:
     def save(self) -> None:
         replace_file(self.path / SETTINGS, json.dumps({
             "id": self.id.hex(), "flush": self.flush,
-            "units": {one.name: {"type": int(one.type), "index": one.index} for one in self.units.values()},
+            "units": {one.name: _settings(one) for one in self.units.values()},
         }, indent=2).encode())
 
     def unit(self, name: str) -> UnitRecord:
@@ -108,6 +114,26 @@ class San:
         t10 = f"{VENDOR:8}{product:16}{self.serial(unit)}".encode("ascii")
         return (Designator(DesignatorType.NAA, self.naa(unit)),
                 Designator(DesignatorType.T10, t10, CodeSet.ASCII))
+
+
+def _unit(name: str, settings: dict[str, int]) -> UnitRecord:
+    """A unit as ``san.json`` has it. Raises ValueError, KeyError, TypeError."""
+    length = settings.get("block_length", USUAL_BLOCK)
+    if length not in BLOCK_LENGTHS:
+        raise ValueError(f"{name} has a block_length of {length!r}; write {wanted_lengths()}")
+    return UnitRecord(name, DeviceType(settings["type"]), settings.get("index", 0), length)
+
+
+def _settings(unit: UnitRecord) -> dict[str, int]:
+    found = {"type": int(unit.type), "index": unit.index}
+    if unit.type is DeviceType.DISK:
+        found["block_length"] = unit.block_length
+    return found
+
+
+def wanted_lengths() -> str:
+    """For messages."""
+    return " or ".join(map(str, BLOCK_LENGTHS))
 
 
 def replace_file(path: Path, content: bytes) -> None:

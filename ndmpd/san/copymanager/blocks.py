@@ -14,7 +14,7 @@ from ndmpd.san.commands import VERIFY_16
 from ndmpd.san.copymanager.checks import DESTINATION_AT
 from ndmpd.san.copymanager.ends import End
 from ndmpd.san.copymanager.failure import UNREADABLE, CopyFailure, field_failure
-from ndmpd.san.disk import BLOCK
+from ndmpd.san.folder import USUAL_BLOCK
 from protocol.scsi import command as scsi
 from protocol.scsi.asc import Asc
 from protocol.scsi.command import Status
@@ -44,7 +44,7 @@ class Blocks:
     @property
     def length(self) -> int:
         """Of a block, in bytes."""
-        return BLOCK if self.end.unit is None else self.capacity.block_length
+        return USUAL_BLOCK if self.end.unit is None else self.capacity.block_length
 
     @property
     def capacity(self) -> Capacity:

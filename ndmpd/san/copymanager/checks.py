@@ -6,7 +6,7 @@ In the order that conformance tests expect: lengths, counts, types of descriptor
 from __future__ import annotations
 
 from ndmpd.san.copymanager.profile import Profile
-from ndmpd.san.disk import BLOCK
+from ndmpd.san.folder import USUAL_BLOCK
 from protocol.scsi.asc import Asc
 from protocol.scsi.cscd import BlockDevice, StreamDevice
 from protocol.scsi.segments import (
@@ -100,7 +100,7 @@ def amount(segment: Segment, found: ParameterList) -> tuple[int, int]:
 
 def _block_length(ident: int, found: ParameterList) -> int:
     parameters = getattr(found.cscd(ident), "parameters", None)
-    return parameters.block_length or BLOCK if isinstance(parameters, BlockDevice) else BLOCK
+    return parameters.block_length or USUAL_BLOCK if isinstance(parameters, BlockDevice) else USUAL_BLOCK
 
 
 def _transfers(segment: Segment) -> tuple[tuple[int, int, int], ...]:
