@@ -31,6 +31,14 @@ MAX_LIST = 256 << 10
 MAX_INLINE = 256 << 10
 MAX_CSCDS = 64
 MAX_GRANULARITY = 1 << 20
+_SHORTEST = 512
+"""Bytes: the limit of a segment's length that is not stated is looked for down to here."""
+_CAT_AT = 1
+_LENGTH_AT = {SegmentType.BLOCK_TO_STREAM: 14, SegmentType.STREAM_TO_BLOCK: 14,
+              SegmentType.BLOCK_TO_BLOCK: 10, SegmentType.STREAM_TO_STREAM: 16,
+              SegmentType.BLOCK_OFFSET_TO_STREAM: 12, SegmentType.STREAM_TO_BLOCK_OFFSET: 12,
+              SegmentType.BLOCK_OFFSET_TO_BLOCK_OFFSET: 8}
+"""Bytes of segment descriptors at which fields begin. SPC-4 6.4.6."""
 SMALLEST_LIST = HEADER_LENGTH + CSCD_LENGTH + 24
 """One descriptor and one segment."""
 
@@ -38,6 +46,10 @@ SMALLEST_LIST = HEADER_LENGTH + CSCD_LENGTH + 24
 _DOUBTFUL = (SegmentType.EMBEDDED_TO_STREAM, SegmentType.INLINE_TO_STREAM, SegmentType.STREAM_DISCARD,
              SegmentType.BLOCK_OFFSET_TO_BLOCK_OFFSET, SegmentType.BLOCK_OFFSET_TO_STREAM,
              SegmentType.STREAM_TO_BLOCK_OFFSET, SegmentType.TAPE_IMAGE)
+
+_LIMITS = {"max_cscds": "at most {} units a command", "max_segments": "at most {} segments a command",
+           "max_list_length": "at most {} bytes of descriptors",
+           "max_segment_length": "at most {} bytes a segment", "data_granularity": "multiples of {} bytes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,16 @@ class Abilities:
     def longest_transfer(self) -> int:
         return min(self.max_stream_transfer or MAX_TRANSFER, MAX_TRANSFER)
 
+    def narrowed(self, less: Abilities) -> str:
+        """What ``less`` can do no more of this, for people."""
+        found = [f"no segments of type {code:02X}h" for code in sorted(self.types - less.types)]
+        if self.cat and not less.cat:
+            found.append("no records made of several segments (CAT)")
+        for name, said in _LIMITS.items():
+            if getattr(self, name) != (limit := getattr(less, name)):
+                found.append(said.format(limit))
+        return ", ".join(found)
+
     def learn(self, refusal: Sense, command: CopyCommand) -> Abilities | None:
         """Without what the copy manager has just refused to do; None where there is nothing left to try, or
         the sense data are no refusal of this kind (a unit failed, a reservation, an abort).
@@ -148,7 +170,7 @@ class Abilities:
             case Asc.COPY_GRANULARITY:
                 return self._coarser(refusal, command)
             case Asc.INVALID_FIELD_IN_PARAMETERS | Asc.PARAMETER_NOT_SUPPORTED | Asc.PARAMETER_VALUE_INVALID:
-                return self._without_doubtful(command)
+                return self._without_field(refusal, command) or self._without_doubtful(command)
         return None
 
     def _without_type(self, code: int | None, command: CopyCommand) -> Abilities | None:
@@ -173,6 +195,23 @@ class Abilities:
             return without
         left = [code for code in _DOUBTFUL if code in used & self.types]
         return self._without_type(left[0], command) if left else None
+
+    def _without_field(self, refusal: Sense, command: CopyCommand) -> Abilities | None:
+        """Without what the sense data point at: the CAT bit of a segment, or its length, which is halved."""
+        pointer = CopySense.of(refusal).pointer
+        number = None if pointer is None or pointer.in_segment else _at(command, pointer.byte)
+        if pointer is None or number is None:
+            return None
+        segment = command.segments[number]
+        byte = pointer.byte - command.parameter_list(1).segment_offset(number)
+        if byte == _CAT_AT:
+            return self._without_cat(command)
+        if byte != _LENGTH_AT.get(segment.type):
+            return None
+        low, high = command.span(number)
+        size = min(getattr(segment, "byte_count", 0) or (high - low) * command.record_size,
+                   self.longest_segment)
+        return replace(self, max_segment_length=size // 2) if size >= 2 * _SHORTEST else None
 
     def _coarser(self, refusal: Sense, command: CopyCommand) -> Abilities | None:
         if self._blamed(refusal, command) == SegmentType.INLINE_TO_STREAM:

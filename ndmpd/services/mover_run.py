@@ -33,6 +33,8 @@ BATCH = 32 << 20
 _LOOK = 0.1
 """Seconds after which a waiting run looks whether its peer is still there."""
 
+_LEVELS = {LogType.WARNING: logging.WARNING, LogType.ERROR: logging.ERROR}
+
 
 class PeerClosed(Exception):
     """The other end of the data connection is gone, or has said all it had to say."""
@@ -188,7 +190,8 @@ class MoverRun(ABC):
         self._under_way = size
 
     def say(self, kind: LogType, text: str) -> None:
-        """LOG_MESSAGE."""
+        """LOG_MESSAGE, and a line in the server's log."""
+        log.log(_LEVELS.get(kind, logging.INFO), "%s", text)
         self._tell(Log(kind, text), self)
 
     def _peer_gone(self) -> bool:

@@ -76,6 +76,7 @@ class Transfer:
         self._opened: CopyPath | None = None
         self._drive: TapeDrive | None = None
         self._all = tuple(copy_paths)
+        self._named: list[CopyPath] = []
         self._head_took_over = False
 
     @property
@@ -105,10 +106,12 @@ class Transfer:
         if path is None:
             return self.head.write(drive, pieces, record_size, count)
         try:
-            return path.write(drive, pieces, record_size, count)
+            written = path.write(drive, pieces, record_size, count)
         except PathFailed as failure:
             self._drop(path, failure)
             return Written(failure.records, faults=failure.faults)
+        self._announce(path)
+        return written
 
     def read(self, drive: TapeDrive, destinations: Sequence[Piece], record_size: int) -> Restored:
         """Whole records from the tape into ``destinations``, as far as a copy manager does it; ``leave``
@@ -118,10 +121,12 @@ class Transfer:
         if path is None:
             return Restored(0, sum(piece.length for piece in destinations) // record_size)
         try:
-            return path.read(drive, destinations, record_size)
+            restored = path.read(drive, destinations, record_size)
         except PathFailed as failure:
             self._drop(path, failure)
             return Restored(failure.records)
+        self._announce(path)
+        return restored
 
     def carries(self, pieces: Sequence[Piece]) -> bool:
         """Whether a copy manager may carry any of ``pieces``."""
@@ -140,8 +145,6 @@ class Transfer:
             except PathFailed as failure:
                 self._drop(path, failure)
                 continue
-            if path is not self._opened:
-                self._say(LogType.NORMAL, f"data mover {path.name} (SCSI) moves the data")
             self._opened, self._drive = path, drive
             return path
         if self._asked is Mover.SCSI:
@@ -149,8 +152,16 @@ class Transfer:
                               "AUTO to allow it")
         return None
 
+    def _announce(self, path: CopyPath) -> None:
+        """Name it once it has moved something: what it claims to do, and does not, would be news of nothing.
+        """
+        if path.carried and path not in self._named:
+            self._named.append(path)
+            self._say(LogType.NORMAL, f"data mover {path.name} (SCSI) moves the data")
+
     def _drop(self, path: CopyPath, failure: PathFailed) -> None:
         """Go on without ``path``, for the rest of the run."""
+        self._announce(path)
         self._paths.remove(path)
         path.close()
         following = f"data mover {self._paths[0].name} (SCSI)" if self._paths else "the head (NAS)"

@@ -14,6 +14,7 @@ from ndmpd.offload.restore import restore_steps
 from ndmpd.pieces import Inline, LunExtent, Zeros
 from protocol.scsi.asc import Asc
 from protocol.scsi.copyresults import OperatingParameters
+from protocol.scsi.segments import SegmentType
 from protocol.scsi.sense import CopySense, ParameterError, Sense, SenseKey, illegal
 from protocol.scsi.spc import Designator, DesignatorType
 from protocol.scsi.thirdparty import GeneralLimits, ParameterLimits, ThirdPartyCopy
@@ -132,6 +133,36 @@ def test_a_limit_that_is_refused_becomes_narrower_than_the_command(code: Asc, fi
     used = {"max_cscds": len(command.cscds), "max_segments": len(command.segments), "cat": True,
             "max_inline_length": len(command.inline)}[field]
     assert getattr(found, field) < used
+
+
+def test_a_segment_whose_length_is_refused_becomes_shorter_and_nothing_else_is_given_up() -> None:
+    command = example(EVERYTHING)
+    for number, segment in enumerate(command.segments):
+        if segment.type not in (SegmentType.BLOCK_TO_STREAM, SegmentType.BLOCK_OFFSET_TO_STREAM):
+            continue
+        name = "blocks" if segment.type == SegmentType.BLOCK_TO_STREAM else "byte_count"
+        at = command.parameter_list(1).segment_offset(number) + segment.layout.fields[name].byte
+        less: Abilities | None = EVERYTHING
+        lengths = []
+        while less is not None and less.cat and less.types == EVERYTHING.types and len(lengths) < 40:
+            lengths.append(less.longest_segment)
+            less = less.learn(ParameterError("", at, Asc.INVALID_FIELD_IN_PARAMETERS).sense(), command)
+        assert len(lengths) > 1 and lengths[1:] == sorted(set(lengths[1:]), reverse=True)
+        assert lengths[-1] >= 512
+        assert EVERYTHING.narrowed(replace(EVERYTHING, max_segment_length=lengths[1])) == (
+            f"at most {lengths[1]} bytes a segment")
+        break
+    else:
+        raise AssertionError("no segment of a length")
+
+
+def test_a_cat_bit_that_is_pointed_at_is_all_that_is_given_up() -> None:
+    command = example(EVERYTHING)
+    number = next(at for at, one in enumerate(command.segments) if getattr(one, "cat", False))
+    at = command.parameter_list(1).segment_offset(number) + 1
+    less = EVERYTHING.learn(ParameterError("", at, Asc.INVALID_FIELD_IN_PARAMETERS).sense(), command)
+    assert less == replace(EVERYTHING, cat=False)
+    assert EVERYTHING.narrowed(less) == "no records made of several segments (CAT)"
 
 
 def test_multiples_grow_until_the_copy_manager_is_content_or_given_up() -> None:

@@ -152,12 +152,16 @@ class CopyRig(Rig):
     def disk(self, name: str) -> Transport:
         return self._open(name)
 
+    def _manager(self, name: str) -> Transport:
+        """Several copy managers are one unit, each with paths of its own to it."""
+        return self._wrap(name, EmbeddedTransport(self.place.san.path, "copy0", self._shared))
+
     def transfer(self, asked: Mover, run: Run) -> Transfer:
         head = HeadPath(self.disk)
 
         def path(name: str) -> CopyPath:
             return CopyPath(Leases(self.place.run_dir, name, 4),
-                            lambda: CopyManager(lambda: self._open("copy0"), name), self._batch, head,
+                            lambda: CopyManager(lambda: self._manager(name), name), self._batch, head,
                             self.disk, run)
 
         return Transfer(asked, head, [path(f"copy{number}") for number in range(self._paths)], run.say)
