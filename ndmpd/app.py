@@ -40,7 +40,8 @@ from ndmpd.net.watch import Watch
 from ndmpd.san import create
 from ndmpd.san.copymanager import server as copy_manager_server
 from ndmpd.services import data_process
-from ndmpd.services.copy_path import CopyPath, Run
+from ndmpd.services.copy_path import CopyPath
+from ndmpd.services.copying import Run
 from ndmpd.services.head_path import HeadPath
 from ndmpd.services.identities import Identities
 from ndmpd.services.inventory import Inventory

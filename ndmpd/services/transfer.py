@@ -17,7 +17,8 @@ from ndmpd.devices.tape_outcome import Written
 from ndmpd.errors import JobRefused, NdmpdError
 from ndmpd.formats.environment import Environment
 from ndmpd.pieces import Piece
-from ndmpd.services.copy_path import CopyPath, PathFailed, Restored, Run, blocks_among
+from ndmpd.services.copy_path import CopyPath, Restored, blocks_among
+from ndmpd.services.copying import PathFailed, Run
 from ndmpd.services.head_path import HeadPath
 from protocol.ndmp.codes import LogType
 

@@ -21,7 +21,7 @@ from ndmpd.ports import SourceFault, Transport
 from ndmpd.san import Flush, San, create
 from ndmpd.san.nexus import Nexus
 from ndmpd.services import channel
-from ndmpd.services.copy_path import Run
+from ndmpd.services.copying import Run
 from ndmpd.services.head_path import HeadPath
 from ndmpd.services.inlets import LocalInlet, RemoteInlet
 from ndmpd.services.lowering import Lowering

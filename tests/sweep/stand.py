@@ -19,7 +19,7 @@ from contextlib import suppress
 
 from ndmpd.ports import Butype, Transport
 from ndmpd.services import channel, data_process
-from ndmpd.services.copy_path import Run
+from ndmpd.services.copying import Run
 from ndmpd.services.data import DataService
 from ndmpd.services.head_path import HeadPath
 from ndmpd.services.jobs import Counters
