@@ -39,6 +39,7 @@ class Asc(IntEnum):
     INVALID_FIELD_IN_PARAMETERS = 0x2600
     PARAMETER_NOT_SUPPORTED = 0x2601
     PARAMETER_VALUE_INVALID = 0x2602
+    INVALID_RELEASE = 0x2604
     TOO_MANY_TARGETS = 0x2606
     UNSUPPORTED_TARGET_TYPE = 0x2607
     TOO_MANY_SEGMENTS = 0x2608
@@ -58,6 +59,8 @@ class Asc(IntEnum):
     NEXUS_LOSS = 0x2907
     MODE_PARAMETERS_CHANGED = 0x2A01
     RESERVATIONS_PREEMPTED = 0x2A03
+    RESERVATIONS_RELEASED = 0x2A04
+    REGISTRATIONS_PREEMPTED = 0x2A05
     COMMAND_SEQUENCE = 0x2C00
     COMMANDS_CLEARED = 0x2F00
     COMMANDS_CLEARED_BY_POWER_LOSS = 0x2F01
@@ -75,6 +78,7 @@ class Asc(IntEnum):
     INTERNAL_FAILURE = 0x4400
     MEDIUM_REMOVAL_PREVENTED = 0x5302
     INSUFFICIENT_RESOURCES = 0x5503
+    INSUFFICIENT_REGISTRATION_RESOURCES = 0x5504
 
 
 NAMES: dict[int, str] = {
@@ -149,7 +153,7 @@ NAMES: dict[int, str] = {
     Asc.INVALID_FIELD_IN_PARAMETERS: "invalid field in parameter list",
     Asc.PARAMETER_NOT_SUPPORTED: "parameter not supported",
     Asc.PARAMETER_VALUE_INVALID: "parameter value invalid",
-    0x2604: "invalid release of persistent reservation",
+    Asc.INVALID_RELEASE: "invalid release of persistent reservation",
     Asc.TOO_MANY_TARGETS: "too many target descriptors",
     Asc.UNSUPPORTED_TARGET_TYPE: "unsupported target descriptor type code",
     Asc.TOO_MANY_SEGMENTS: "too many segment descriptors",
@@ -176,8 +180,8 @@ NAMES: dict[int, str] = {
     Asc.MODE_PARAMETERS_CHANGED: "mode parameters changed",
     0x2A02: "log parameters changed",
     Asc.RESERVATIONS_PREEMPTED: "reservations preempted",
-    0x2A04: "reservations released",
-    0x2A05: "registrations preempted",
+    Asc.RESERVATIONS_RELEASED: "reservations released",
+    Asc.REGISTRATIONS_PREEMPTED: "registrations preempted",
     Asc.COMMAND_SEQUENCE: "command sequence error",
     Asc.COMMANDS_CLEARED: "commands cleared by another initiator",
     Asc.COMMANDS_CLEARED_BY_POWER_LOSS: "commands cleared by power loss notification",
@@ -220,7 +224,7 @@ NAMES: dict[int, str] = {
     0x5301: "unload tape failure",
     Asc.MEDIUM_REMOVAL_PREVENTED: "medium removal prevented",
     Asc.INSUFFICIENT_RESOURCES: "insufficient resources",
-    0x5504: "insufficient registration resources",
+    Asc.INSUFFICIENT_REGISTRATION_RESOURCES: "insufficient registration resources",
     0x5A01: "operator medium removal request",
     0x5D00: "failure prediction threshold exceeded",
     0x8282: "drive requires cleaning",

@@ -137,9 +137,6 @@ MODE_SELECT_6 = Cdb(Opcode.MODE_SELECT_6, pf=Bits(1, 1, 4), sp=Bits(1, 1), lengt
 MODE_SELECT_10 = Cdb(Opcode.MODE_SELECT_10, pf=Bits(1, 1, 4), sp=Bits(1, 1), length=Bits(7, 16))
 RESERVE_6 = Cdb(Opcode.RESERVE_6)
 RELEASE_6 = Cdb(Opcode.RELEASE_6)
-PERSISTENT_RESERVE_IN = Cdb(Opcode.PERSISTENT_RESERVE_IN, action=Bits(1, 5), allocation=Bits(7, 16))
-PERSISTENT_RESERVE_OUT = Cdb(Opcode.PERSISTENT_RESERVE_OUT, action=Bits(1, 5), scope=Bits(2, 4, 4),
-                             type=Bits(2, 4), length=Bits(5, 32))
 PREVENT_ALLOW_MEDIUM_REMOVAL = Cdb(Opcode.PREVENT_ALLOW_MEDIUM_REMOVAL, prevent=Bits(4, 2))
 LOG_SENSE = Cdb(Opcode.LOG_SENSE, sp=Bits(1, 1), control=Bits(2, 2, 6), page=Bits(2, 6), subpage=Bits(3, 8),
                 parameter=Bits(5, 16), allocation=Bits(7, 16))

@@ -17,7 +17,6 @@ GOLDEN = [
     (command.READ_ATTRIBUTE, {"allocation": 64}, "8c 00 00 00 00 00 00 00 00 00 00 00 00 40 00 00"),
     (command.REPORT_SUPPORTED_OPCODES, {"options": 3, "requested_opcode": 0x83, "allocation": 20},
      "a3 0c 03 83 00 00 00 00 00 14 00 00"),
-    (command.PERSISTENT_RESERVE_OUT, {"action": 5, "type": 3, "length": 24}, "5f 05 03 00 00 00 00 00 18 00"),
     (command.READ_6_TAPE, {"sili": 1, "length": 65536}, "08 02 01 00 00 00"),
     (command.WRITE_6_TAPE, {"fixed": 1, "length": 4096}, "0a 01 00 10 00 00"),
     (command.WRITE_FILEMARKS_6, {"count": 2}, "10 00 00 00 02 00"),
