@@ -137,7 +137,8 @@ class Copying:
         less = None if copied.sense is None else self._abilities.learn(copied.sense, command)
         if less is None:
             raise PathFailed(copied.reason or f"status {copied.status}", found.records)
-        log.info("%s: %s; planning without that", self.name, copied.reason)
+        self._run.say(LogType.NORMAL, f"data mover {self.name} (SCSI): {copied.reason}; it goes on with "
+                                      f"{self._abilities.narrowed(less)}")
         self._abilities = less
 
 
