@@ -21,6 +21,7 @@ from ndmpd.errors import NdmpdError, StreamError
 from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, first, part
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
+from ndmpd.services.hello import Hello, Role, meet
 from ndmpd.services.lowering import Lowering
 from ndmpd.services.mover_run import BATCH, MoverRun, PeerClosed
 from ndmpd.services.transfer import MakeTransfer, Mover, Transfer
@@ -298,11 +299,9 @@ class LocalRecover(RecoverRun):
     """For this server's DATA: fill what it pulls."""
 
     def serve(self) -> None:
+        _, self.asked = meet(self.connection, Hello(Role.MOVER_WRITE))
         while True:
             frame = channel.receive(self.connection)
-            if frame is not None and frame.kind is Kind.MOVER:
-                self.asked = Mover(bytes(frame.payload).decode())
-                continue
             if frame is None:
                 return
             if frame.kind is not Kind.PULL:
