@@ -72,7 +72,7 @@ PURE: dict[str, frozenset[str]] = {
     "ndmpd.ports": IMPURE,
     "ndmpd.errors": IMPURE,
 }
-ONLY_OUTSIDERS_OF_PROTOCOL = frozenset({"xdrlib3"})
+ONLY_OUTSIDERS_OF_PROTOCOL = frozenset({"xdrlib3", "crc32c"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def test_the_core_has_no_clock_chance_or_outside_world() -> None:
     assert [fault for module in modules() for fault in impurities(module)] == []
 
 
-def test_wire_formats_need_the_standard_library_and_xdrlib3_only() -> None:
+def test_wire_formats_need_the_standard_library_and_two_codecs_only() -> None:
     import sys
 
     known = sys.stdlib_module_names | ONLY_OUTSIDERS_OF_PROTOCOL | {"protocol"}
