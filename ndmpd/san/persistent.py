@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ndmpd.san.errors import Conflict, refused
+from ndmpd.san.errors import CheckCondition, Conflict, refused
 from ndmpd.san.nexus import nexus_of, port_of
 from ndmpd.san.task import Operation, Task
 from protocol.scsi.asc import Asc
@@ -74,7 +74,7 @@ def _parameters(unit: Unit, task: Task) -> OutParameters:
     try:
         return OutParameters.take(task.parameters(task.field["length"]))
     except ParameterError as error:
-        raise refused(error.code) from error
+        raise CheckCondition(error.sense()) from error
 
 
 def _type(task: Task) -> ReservationType:
@@ -132,7 +132,7 @@ def register_and_move(unit: Unit, task: Task) -> None:
     try:
         asked = MoveParameters.take(task.parameters(length))
     except ParameterError as error:
-        raise refused(error.code) from error
+        raise CheckCondition(error.sense()) from error
     to = nexus_of(asked.port)
     if to is None or asked.relative_port != _RELATIVE_PORT:
         raise refused(Asc.INVALID_FIELD_IN_PARAMETERS)
