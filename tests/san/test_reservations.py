@@ -33,6 +33,7 @@ from protocol.scsi.reservations import (
 from protocol.scsi.sense import SenseKey
 from protocol.scsi.transportid import IscsiPort, OtherPort
 from tests.san.conftest import Host, Outcome, refused
+from tests.san.test_crashes import died
 
 TYPES = tuple(ReservationType)
 EA, EARO, EAAR = (ReservationType.EXCLUSIVE_ACCESS, ReservationType.EXCLUSIVE_ACCESS_REGISTRANTS,
@@ -367,6 +368,28 @@ def test_a_loss_of_power_ends_them_unless_they_were_to_stay(san: San, aptpl: boo
     assert again.keys == Keys(0, (A,) if aptpl else ())
     assert again.reservation == ((EARO, A) if aptpl else (None, 0))
     assert Party(san, C).join().keys.generation == 1
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_process_that_dies_leaves_a_reservation_as_it_was_or_as_it_was_to_be(san: San, half: bool) -> None:
+    fatal = 0
+    while True:
+        first, second = Party(san, A).join(aptpl=True), Party(san, B).join(aptpl=True)
+        assert first.reserve(EARO).good
+        ended = not died(lambda: second.preempt(A, EA), fatal, half)  # noqa: B023
+        witness = Party(san, C)
+        found = witness.reservation, witness.keys.keys
+        assert found in (((EARO, A), (A, B)), ((EA, B), (B,)))
+        if found[0] == (EA, B):
+            assert Asc.REGISTRATIONS_PREEMPTED in first.attentions, "nobody loses a reservation unawares"
+        last = second if found[0] == (EA, B) else first
+        # A warning of what then did not come about does no harm.
+        last.clear_attentions()
+        assert last.out(OutAction.CLEAR, last.key).good
+        if ended:
+            break
+        fatal += 1
+    assert fatal >= 2
 
 
 def test_reserve_and_release_do_nothing_for_registrants(parties: tuple[Party, Party, Party]) -> None:
