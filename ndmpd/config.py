@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -36,6 +37,7 @@ from ndmpd.config_types import (
     Device,
     ExportName,
     Iscsi,
+    Listen,
     ListenAt,
     Ports,
     Serial,
@@ -98,8 +100,15 @@ Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidat
 AbsolutePath = Annotated[Path, BeforeValidator(absolute)]
 
 
+def _on_loopback(listen: Listen) -> Listen:
+    """Metrics are for this machine alone unless an interface is named."""
+    return listen if listen.interface else Listen(listen.port, "127.0.0.1")
+
+
 class Server(Part):
-    """``[server]``. ``data_ports`` and ``data_address`` are for data connections."""
+    """``[server]``. ``data_ports`` and ``data_address`` are for data connections. ``metrics``: where they are
+    served, if anywhere.
+    """
 
     listen: ListenAt = Field(default=f"tcp:{NDMP_PORT}", validate_default=True)
     state_dir: AbsolutePath = Path("/var/lib/ndmpd")
@@ -107,6 +116,14 @@ class Server(Part):
     data_ports: Ports | None = None
     data_address: Annotated[ipaddress.IPv4Address, BeforeValidator(_ipv4)] | None = None
     log: LogLevel = LogLevel.INFO
+    metrics: Annotated[ListenAt, AfterValidator(_on_loopback)] | None = None
+
+    @model_validator(mode="after")
+    def _two_places(self) -> Self:
+        if self.metrics is not None and self.metrics.port and self.metrics.port == self.listen.port:
+            raise Mistakes(("metrics", f"port {self.metrics.port} is where DMAs connect (listen); write "
+                                       "another"))
+        return self
 
 
 class Tls(Part):

@@ -127,7 +127,6 @@ class BackupRun(MoverRun):
         super().__init__(*run)
         self.source = source
         self._make_transfer = make_transfer
-        self._transfer: Transfer | None = None
         self._numbers: deque[tuple[int, Piece]] = deque()
         """Pieces not yet on tape with their numbers, in order; the first may be a rest."""
         self._waiting = 0

@@ -43,6 +43,11 @@ class Mover(StrEnum):
     AUTO = "AUTO"
 
 
+def movers_of(used: str) -> list[str]:
+    """The names of data movers in a DATAMOVER_USED."""
+    return [name.removeprefix(f"{Mover.SCSI} ") for name in used.split(", ") if name]
+
+
 class NoMoverLeft(NdmpdError):
     """DATAMOVER=SCSI, and no copy manager can go on."""
 
@@ -88,6 +93,11 @@ class Transfer:
     def offloaded(self) -> int:
         """Bytes of the stream that did not pass through the head."""
         return sum(path.carried for path in self._all)
+
+    @property
+    def carried(self) -> dict[str, int]:
+        """The same for each copy manager that carried any; from any thread."""
+        return {path.name: path.carried for path in self._all if path.carried}
 
     @property
     def used(self) -> str:
