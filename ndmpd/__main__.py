@@ -6,7 +6,10 @@ import click
 
 from ndmpd.admin.check import check
 from ndmpd.admin.demo import demo
+from ndmpd.admin.kill import kill
 from ndmpd.admin.serve import serve
+from ndmpd.admin.sessions import sessions
+from ndmpd.admin.status import status
 from ndmpd.admin.tape import tape
 
 
@@ -16,7 +19,7 @@ def main() -> None:
     """An NDMP data server and mover for Linux filers."""
 
 
-for command in (serve, check, tape, demo):
+for command in (serve, check, status, sessions, kill, tape, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

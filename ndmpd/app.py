@@ -7,6 +7,7 @@ made for its jobs. Both are forked from the fork server, which has everything im
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import pickle
@@ -23,7 +24,11 @@ from typing import Any
 
 import twisted.internet.epollreactor  # noqa: F401  what the reactor needs, imported once for every fork
 
-from ndmpd.config import Auth, Datamover, Settings
+from ndmpd.admin.desk import Desk
+from ndmpd.admin.door import Door
+from ndmpd.admin.inquiry import Inquiry
+from ndmpd.admin.records import Records
+from ndmpd.config import Auth, Datamover, MoverType, Settings
 from ndmpd.config_types import Virtual
 from ndmpd.devices.copymanager import CopyManager
 from ndmpd.devices.disk import Disk
@@ -50,6 +55,7 @@ from ndmpd.services.identities import Identities
 from ndmpd.services.inventory import Inventory
 from ndmpd.services.jobs import Counters
 from ndmpd.services.lowering import Lowering
+from ndmpd.services.tally import Tallies, Tally
 from ndmpd.services.transfer import Mover, Transfer
 from ndmpd.session.core import Session
 from ndmpd.session.effects import Send
@@ -79,11 +85,14 @@ def serve(settings: Settings) -> None:
                         format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s")
     lock = _prepare(settings)
     listening = _listening(settings)
-    forks = ForkServer(lambda connection, requests: run_session(settings, connection, requests),
+    tallies = Tallies([name for name, mover in settings.datamover.items() if mover.type is MoverType.SCSI],
+                      Places(settings.server.max_sessions).bound)
+    forks = ForkServer(lambda connection, requests, row: run_session(settings, connection, requests,
+                                                                     tallies.tally(row)),
                        lambda session, connection, counters: run_job(settings, session, connection, counters),
                        lambda: run_copy_manager(settings))
     try:
-        _Listener(settings, listening, forks).run()
+        _Listener(settings, listening, forks, tallies).run()
     finally:
         listening.close()
         forks.close()
@@ -130,9 +139,10 @@ def _listening(settings: Settings) -> socket.socket:
 
 
 class _Listener:
-    """Accepts control connections; keeps count of sessions."""
+    """Accepts control connections; keeps count of sessions, and answers whoever runs the server."""
 
-    def __init__(self, settings: Settings, listening: socket.socket, forks: ForkServer) -> None:
+    def __init__(self, settings: Settings, listening: socket.socket, forks: ForkServer,
+                 tallies: Tallies) -> None:
         from twisted.internet import reactor
 
         self._reactor: Any = reactor
@@ -140,6 +150,9 @@ class _Listener:
         self._listening = listening
         self._forks = forks
         self._places = Places(settings.server.max_sessions)
+        self._records = Records(tallies, settings.server.max_sessions)
+        self._desk = Desk(reactor, settings, "{} port {}".format(*listening.getsockname()[:2]),
+                          self._records, Inquiry(reactor, self._ask), self._kill)
         self._last = 0
 
     def run(self) -> None:
@@ -150,13 +163,23 @@ class _Listener:
         for watch in watches:
             # Before the reactor calls them off as lost: what is not there would be waited for.
             self._reactor.addSystemEventTrigger("before", "shutdown", watch.stop)
+        door = Door(self._reactor, self._settings.server.state_dir / "run", self._desk.answer)
+        self._reactor.addSystemEventTrigger("before", "shutdown", door.stop)
         if _has_san(self._settings):
             self._start_copy_manager()
         self._reactor.run()
 
+    def _ask(self, session: int, answer: int) -> None:
+        forkserver.send(self._forks.control, Verb.ASK, session, fds=(answer,))
+
+    def _kill(self, session: int, within: int) -> None:
+        log.warning("session %d is ended by an operator", session)
+        forkserver.send(self._forks.control, Verb.KILL, session, within)
+
     def _start_copy_manager(self) -> None:
         try:
             forkserver.send(self._forks.control, Verb.COPY_MANAGER, _COPY_MANAGER)
+            self._records.copy_manager = True
         except OSError as failure:
             log.error("no process can be made for the copy manager of the embedded SAN: %s", failure)
 
@@ -168,15 +191,18 @@ class _Listener:
             return
         with connection:
             if not self._places.admits(peer[0], time.monotonic()):
+                self._records.refused += 1
                 log.warning("%s refused: %d sessions are all that max_sessions allows", peer[0],
                             len(self._places))
                 _refuse(connection)
                 return
             self._last += 1
             log.info("session %d from %s", self._last, peer[0])
+            row = self._records.enter(self._last, peer[0])
             try:
-                forkserver.send(self._forks.control, Verb.SESSION, self._last, fds=(connection.fileno(),))
+                forkserver.send(self._forks.control, Verb.SESSION, self._last, row, (connection.fileno(),))
             except OSError as failure:
+                self._records.leave(self._last, 1)
                 log.error("no process can be made for session %d: %s", self._last, failure)
             else:
                 self._enter(self._last, peer[0])
@@ -200,10 +226,13 @@ class _Listener:
             self._places.logged_in(number)
             return
         if number == _COPY_MANAGER:
+            self._records.copy_manager = False
             log.error("the copy manager of the embedded SAN ended with status %d; starting it again", status)
             self._reactor.callLater(_REST, self._start_copy_manager)
             return
         self._places.leave(number)
+        self._records.leave(number, status)
+        self._desk.ended(number, status)
         level = logging.INFO if status == 0 else logging.ERROR
         log.log(level, "session %d ended with status %d", number, status)
 
@@ -226,7 +255,8 @@ def _refuse(connection: socket.socket) -> None:
                 connection.send(frame(effect.record))
 
 
-def run_session(settings: Settings, connection: socket.socket, requests: socket.socket) -> None:
+def run_session(settings: Settings, connection: socket.socket, requests: socket.socket,
+                tally: Tally) -> None:
     """A session process: one control connection from greeting to end."""
     from twisted.internet import reactor as installed
 
@@ -250,7 +280,7 @@ def run_session(settings: Settings, connection: socket.socket, requests: socket.
     def make_shell(control: Control) -> Shell:
         return Shell(reactor, control, ServerFacts(), policy(settings, peer),
                      lambda: secrets.token_bytes(_CHALLENGE), where(settings, local), forks,
-                     configure, opener.device, partial(make_transfer, settings, opener))
+                     configure, opener.device, partial(make_transfer, settings, opener), tally)
 
     def ended() -> None:
         opener.close()
@@ -267,10 +297,13 @@ def run_session(settings: Settings, connection: socket.socket, requests: socket.
             ended()
 
     def hear() -> None:
-        if forks.told_to_drop():
-            control.drop_stranger("others wait for a place, and nobody has logged in here")
-        else:
-            heard.stop()
+        match forks.told():
+            case (Verb.ASK, [answer]):
+                give_account(control, answer)
+            case (Verb.DROP, _):
+                control.drop_stranger("others wait for a place, and nobody has logged in here")
+            case None:
+                heard.stop()
 
     control = Control(reactor, make_shell, forks.logged_in, ended)
     heard = Watch(reactor, requests, hear)
@@ -278,6 +311,12 @@ def run_session(settings: Settings, connection: socket.socket, requests: socket.
     reactor.callWhenRunning(adopt)
     reactor.addSystemEventTrigger("before", "shutdown", control.finish)
     reactor.run()
+
+
+def give_account(control: Control, answer: int) -> None:
+    """To whoever has the other end of the socket ``answer``, which is closed. Waits for nobody."""
+    with socket.socket(fileno=answer) as end, suppress(OSError):
+        end.send(json.dumps(control.account()).encode(), socket.MSG_DONTWAIT)
 
 
 class _Once:

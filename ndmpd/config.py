@@ -13,17 +13,14 @@ import os
 import secrets
 import ssl
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -33,7 +30,21 @@ from pydantic import (
 )
 
 from ndmpd.config_files import PrivateFile, absolute, read_private, same_tree
-from ndmpd.config_types import At, ExportName, ListenAt, Ports, Serial, Size, UnitName, Wwn
+from ndmpd.config_initiator import Initiator
+from ndmpd.config_parts import Mistakes, Origin, Part, Table, no_rows
+from ndmpd.config_types import (
+    At,
+    Device,
+    ExportName,
+    Iscsi,
+    Listen,
+    ListenAt,
+    Ports,
+    Serial,
+    Size,
+    UnitName,
+    Wwn,
+)
 from ndmpd.errors import ConfigError
 
 DEFAULT_FILE = Path("/etc/ndmpd/ndmpd.toml")
@@ -41,22 +52,6 @@ NDMP_PORT = 10000
 NDMPS_PORT = 30000
 PASSWORD_BYTES = 32
 """Longest password: the MD5 digest takes no more (draft 3.1.2), and cutting one silently would be worse."""
-
-K = TypeVar("K")
-V = TypeVar("V")
-Table = Annotated[Mapping[K, V], AfterValidator(MappingProxyType)]
-
-
-def _no_rows() -> Mapping[str, Any]:
-    return MappingProxyType({})
-
-
-class _Mistakes(ValueError):
-    """Mistakes that a look at several keys found: pairs of (key, relative to the table looked at; text)."""
-
-    def __init__(self, *found: tuple[str, str]) -> None:
-        super().__init__(found)
-        self.found = found
 
 
 class Auth(StrEnum):
@@ -79,12 +74,6 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
-
-
-class _Part(BaseModel):
-    """A table of the file: frozen, and a key it does not know is a mistake."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 def _one_or_more(value: Any) -> Any:
@@ -111,8 +100,15 @@ Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidat
 AbsolutePath = Annotated[Path, BeforeValidator(absolute)]
 
 
-class Server(_Part):
-    """``[server]``. ``data_ports`` and ``data_address`` are for data connections."""
+def _on_loopback(listen: Listen) -> Listen:
+    """Metrics are for this machine alone unless an interface is named."""
+    return listen if listen.interface else Listen(listen.port, "127.0.0.1")
+
+
+class Server(Part):
+    """``[server]``. ``data_ports`` and ``data_address`` are for data connections. ``metrics``: where they are
+    served, if anywhere.
+    """
 
     listen: ListenAt = Field(default=f"tcp:{NDMP_PORT}", validate_default=True)
     state_dir: AbsolutePath = Path("/var/lib/ndmpd")
@@ -120,9 +116,17 @@ class Server(_Part):
     data_ports: Ports | None = None
     data_address: Annotated[ipaddress.IPv4Address, BeforeValidator(_ipv4)] | None = None
     log: LogLevel = LogLevel.INFO
+    metrics: Annotated[ListenAt, AfterValidator(_on_loopback)] | None = None
+
+    @model_validator(mode="after")
+    def _two_places(self) -> Self:
+        if self.metrics is not None and self.metrics.port and self.metrics.port == self.listen.port:
+            raise Mistakes(("metrics", f"port {self.metrics.port} is where DMAs connect (listen); write "
+                                       "another"))
+        return self
 
 
-class Tls(_Part):
+class Tls(Part):
     """``[tls]``: the same protocol inside TLS. ``certificate`` (with its chain) and ``key`` are PEM files."""
 
     listen: ListenAt = Field(default=f"tcp:{NDMPS_PORT}", validate_default=True)
@@ -135,21 +139,21 @@ class Tls(_Part):
             # A key with a passphrase would ask the terminal for it; an empty one makes it fail instead.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key, password="")
         except OSError as error:  # which ssl.SSLError is
-            raise _Mistakes(("certificate", f"{self.certificate} and the key {self.key} cannot be used "
-                                            f"together ({error.strerror or error}); write the PEM file of a "
-                                            "certificate and that of its own key, without a "
-                                            "passphrase")) from None
+            raise Mistakes(("certificate", f"{self.certificate} and the key {self.key} cannot be used "
+                                           f"together ({error.strerror or error}); write the PEM file of a "
+                                           "certificate and that of its own key, without a "
+                                           "passphrase")) from None
         return self
 
 
-class San(_Part):
+class San(Part):
     """``[san]``: the embedded SAN under ``state_dir/san``, used where a device is ``virtual:NAME``."""
 
     tape_capacity: Size = Field(default=8 << 30, ge=1 << 20)
     disk_block_length: Literal[512, 4096] = 512
 
 
-class User(_Part):
+class User(Part):
     """``[[user]]``. ``secret`` is read from ``secret_file`` when the settings are loaded."""
 
     name: str = Field(min_length=1, max_length=63)
@@ -162,34 +166,34 @@ class User(_Part):
     @classmethod
     def _secret_is_not_a_key(cls, data: Any) -> Any:
         if isinstance(data, dict) and "secret" in data:
-            raise _Mistakes(("secret", "a password does not belong in this file; write it to a file of its "
-                                       "own and name that as secret_file"))
+            raise Mistakes(("secret", "a password does not belong in this file; write it to a file of its "
+                                      "own and name that as secret_file"))
         return data
 
     @model_validator(mode="after")
     def _read_secret(self, info: ValidationInfo) -> Self:
         if not self.auth:
-            raise _Mistakes(("auth", "is empty; write one or more of \"md5\", \"text\", or \"none\""))
+            raise Mistakes(("auth", "is empty; write one or more of \"md5\", \"text\", or \"none\""))
         wants_secret = self.auth != (Auth.NONE,)
         if Auth.NONE in self.auth and wants_secret:
-            raise _Mistakes(("auth", "\"none\" lets this user in without a password, so nothing else can "
-                                     "stand beside it; remove one"))
+            raise Mistakes(("auth", "\"none\" lets this user in without a password, so nothing else can "
+                                    "stand beside it; remove one"))
         if not wants_secret:
             if self.secret_file is not None:
-                raise _Mistakes(("secret_file", "is never read with auth = \"none\"; remove one of them"))
+                raise Mistakes(("secret_file", "is never read with auth = \"none\"; remove one of them"))
             return self
         if self.secret_file is None:
-            raise _Mistakes(("secret_file", "is missing; write the path of a file that holds the password "
-                                            "and that only the server may read"))
-        lenient = isinstance(info.context, _Origin) and info.context.lenient
+            raise Mistakes(("secret_file", "is missing; write the path of a file that holds the password "
+                                           "and that only the server may read"))
+        lenient = isinstance(info.context, Origin) and info.context.lenient
         try:
             secret = read_private(self.secret_file, lenient=lenient)
         except ValueError as error:
-            raise _Mistakes(("secret_file", str(error))) from None
+            raise Mistakes(("secret_file", str(error))) from None
         if not 1 <= len(secret.encode()) <= PASSWORD_BYTES:
-            raise _Mistakes(("secret_file", f"{self.secret_file} must hold a password of 1 to "
-                                            f"{PASSWORD_BYTES} bytes on its first line, not "
-                                            f"{len(secret.encode())}"))
+            raise Mistakes(("secret_file", f"{self.secret_file} must hold a password of 1 to "
+                                           f"{PASSWORD_BYTES} bytes on its first line, not "
+                                           f"{len(secret.encode())}"))
         object.__setattr__(self, "secret", SecretStr(secret))
         return self
 
@@ -201,7 +205,7 @@ class User(_Part):
         return not self.allow_from or any(address in network for network in self.allow_from)
 
 
-class Filesystem(_Part):
+class Filesystem(Part):
     """``[filesystem."/name"]``: one export, a folder, a disk of ``[disk]``, or both."""
 
     path: AbsolutePath | None = None
@@ -222,7 +226,7 @@ class Filesystem(_Part):
         return self
 
 
-class Unit(_Part):
+class Unit(Part):
     """``[disk.NAME]``, ``[drive.NAME]``, ``[changer.NAME]``. ``wwn`` and ``serial`` identify it."""
 
     device: At
@@ -231,7 +235,7 @@ class Unit(_Part):
     online: bool = True
 
 
-class Datamover(_Part):
+class Datamover(Part):
     """``[datamover.NAME]``. ``batchsize`` in bytes: what one EXTENDED COPY command moves."""
 
     type: MoverType
@@ -245,33 +249,28 @@ class Datamover(_Part):
     @model_validator(mode="after")
     def _reachable(self) -> Self:
         if self.type is MoverType.SCSI and self.device is None:
-            raise _Mistakes(("device", "is missing; a data mover of type \"SCSI\" is a copy manager, so "
-                                       "write where it is reached, like "
-                                       "\"iscsi://gw1/iqn.2026-11.example:gw1/0\""))
+            raise Mistakes(("device", "is missing; a data mover of type \"SCSI\" is a copy manager, so "
+                                      "write where it is reached, like "
+                                      "\"iscsi://gw1/iqn.2026-11.example:gw1/0\""))
         if self.type is MoverType.NAS and self.device is not None:
-            raise _Mistakes(("device", "a data mover of type \"NAS\" is this machine itself; remove it, or "
-                                       "write type = \"SCSI\""))
+            raise Mistakes(("device", "a data mover of type \"NAS\" is this machine itself; remove it, or "
+                                      "write type = \"SCSI\""))
         return self
 
 
-class _Origin(BaseModel):
-    """Context of the validators. ``lenient``: a password file that others may read is accepted."""
-
-    lenient: bool = False
-
-
-class Settings(_Part):
+class Settings(Part):
     """Everything a server is told. Field names are the tables of the file."""
 
     server: Server = Server()
     tls: Tls | None = None
     san: San = San()
     user: tuple[User, ...] = ()
-    filesystem: Table[ExportName, Filesystem] = Field(default_factory=_no_rows)
-    disk: Table[UnitName, Unit] = Field(default_factory=_no_rows)
-    drive: Table[UnitName, Unit] = Field(default_factory=_no_rows)
-    changer: Table[UnitName, Unit] = Field(default_factory=_no_rows)
-    datamover: Table[UnitName, Datamover] = Field(default_factory=_no_rows)
+    filesystem: Table[ExportName, Filesystem] = Field(default_factory=no_rows)
+    disk: Table[UnitName, Unit] = Field(default_factory=no_rows)
+    drive: Table[UnitName, Unit] = Field(default_factory=no_rows)
+    changer: Table[UnitName, Unit] = Field(default_factory=no_rows)
+    datamover: Table[UnitName, Datamover] = Field(default_factory=no_rows)
+    initiator: Initiator = Field(default_factory=Initiator)
 
     @property
     def units(self) -> Iterator[tuple[str, str, Unit]]:
@@ -279,6 +278,12 @@ class Settings(_Part):
         for table in ("disk", "drive", "changer"):
             for name, unit in getattr(self, table).items():
                 yield table, name, unit
+
+    @property
+    def devices(self) -> Iterator[Device]:
+        """Where units and copy managers are reached, every one that is configured."""
+        yield from (unit.device for _, _, unit in self.units)
+        yield from (mover.device for mover in self.datamover.values() if mover.device is not None)
 
     @property
     def copy_managers(self) -> dict[str, Datamover]:
@@ -296,7 +301,7 @@ class Settings(_Part):
     def _fits_together(self) -> Self:
         mistakes = tuple(self._mistakes())
         if mistakes:
-            raise _Mistakes(*mistakes)
+            raise Mistakes(*mistakes)
         return self
 
     def _mistakes(self) -> Iterator[tuple[str, str]]:
@@ -314,6 +319,11 @@ class Settings(_Part):
                 yield f"{key}.path", (f"{filesystem.path} and server.state_dir {self.server.state_dir} lie "
                                       "in one another; a backup would hold the server's own state, so move "
                                       "one of them")
+        reached = {device.target.lower() for device in self.devices if isinstance(device, Iscsi)}
+        for target in self.initiator.target:
+            if target not in reached:
+                yield f"initiator.target.{_quoted(target)}", ("no device is reached at this target; "
+                                                              "remove it, or correct the name")
         names_seen: dict[str, str] = {}
         devices_seen: dict[str, str] = {}
         for table, name, unit in self.units:
@@ -379,7 +389,7 @@ class Settings(_Part):
     @classmethod
     def _checked(cls, data: dict[str, Any], source: str, *, lenient: bool) -> Settings:
         try:
-            return cls.model_validate(data, context=_Origin(lenient=lenient))
+            return cls.model_validate(data, context=Origin(lenient=lenient))
         except ValidationError as error:
             raise ConfigError("\n".join(f"{source}: {line}" for line in _lines(error))) from None
 
@@ -402,9 +412,9 @@ def _quoted(name: str) -> str:
     return name if bare else f'"{name}"'
 
 
-_TABLES: dict[str, type[_Part]] = {
+_TABLES: dict[str, type[Part]] = {
     "server": Server, "tls": Tls, "san": San, "user": User, "filesystem": Filesystem,
-    "disk": Unit, "drive": Unit, "changer": Unit, "datamover": Datamover,
+    "disk": Unit, "drive": Unit, "changer": Unit, "datamover": Datamover, "initiator": Initiator,
 }
 _TEXTS = {
     "missing": "is missing; write it",
@@ -429,11 +439,11 @@ def _lines(error: ValidationError) -> Iterator[str]:
                 key += f"[{part}]" if isinstance(part, int) else ("." if key else "") + _quoted(part)
         kind = entry["type"]
         cause = entry.get("ctx", {}).get("error")
-        if isinstance(cause, _Mistakes):
+        if isinstance(cause, Mistakes):
             yield from (f"{key}{'.' if key else ''}{below}: {text}" for below, text in cause.found)
         elif kind == "extra_forbidden":
             table = _TABLES.get(str(entry["loc"][0])) if len(entry["loc"]) > 1 else None
-            known = sorted(set(table.model_fields) - {"secret"} if table else _TABLES)
+            known = sorted(set(table.model_fields) - {"secret", "target_secret"} if table else _TABLES)
             yield f"{key}: is not known here; remove it or write one of: {', '.join(known)}"
         elif cause is not None:
             yield f"{key}: {cause}"

@@ -85,6 +85,39 @@ def read_bytes(pieces: Sequence[Piece], faults: list[SourceFault]) -> bytes:
     return bytes(found)
 
 
+def copy_to_memory(pieces: Sequence[Piece], room: memoryview, faults: list[SourceFault],
+                   before: int = 0) -> None:
+    """The bytes of ``pieces`` into ``room``, which is as long; ``before``: where faults are counted from."""
+    at = 0
+    for piece in pieces:
+        target = room[at : at + piece.length]
+        if isinstance(piece, FileExtent):
+            done, reason = _read_extent(piece, target)
+            if reason:
+                faults.append(SourceFault(piece, before + at + done, piece.length - done, reason))
+                copy_to_memory((Zeros(piece.length - done),), target[done:], faults)
+        else:
+            filled = 0
+            for chunk in _chunks(piece, before + at, faults):
+                target[filled : filled + len(chunk)] = chunk
+                filled += len(chunk)
+        at += piece.length
+
+
+def _read_extent(piece: FileExtent, target: memoryview) -> tuple[int, str]:
+    """Bytes read into ``target``, and why there are no more; "" where it is full."""
+    done = 0
+    while done < piece.length:
+        try:
+            got = os.preadv(piece.file.fd, [target[done:]], piece.offset + done)
+        except OSError as error:
+            return done, error.strerror or str(error)
+        if got == 0:
+            return done, "the file has shrunk"
+        done += got
+    return done, ""
+
+
 def copy_from_file(fd: int, offset: int, destinations: Sequence[Piece]) -> int:
     """Fill ``destinations`` from ``fd`` at ``offset``; returns the bytes there were: less only at its end."""
     start = offset

@@ -44,7 +44,7 @@ class Layout:
     Raises ValueError where the declaration itself is wrong (a field outside, or two that overlap).
     """
 
-    __slots__ = ("fields", "size")
+    __slots__ = ("_places", "fields", "size")
 
     def __init__(self, size: int, /, **fields: Bits) -> None:
         self.size = size
@@ -57,6 +57,9 @@ class Layout:
             if used & place:
                 raise ValueError(f"field {name} overlaps another")
             used |= place
+        # Where each field lies in the structure as one number: shift, and how many bits as a mask.
+        self._places = {name: (field.low + 8 * (size - field.end), (1 << field.bits) - 1)
+                        for name, field in fields.items()}
 
     def put(self, **values: int) -> bytes:
         """The structure with these fields, the others zero.
@@ -65,10 +68,10 @@ class Layout:
         """
         whole = 0
         for name, value in values.items():
-            field = self.fields[name]
-            if value < 0 or value >> field.bits:
-                raise ValueError(f"{name}={value} does not fit {field.bits} bits")
-            whole |= value << field.low + 8 * (self.size - field.end)
+            shift, mask = self._places[name]
+            if not 0 <= value <= mask:
+                raise ValueError(f"{name}={value} does not fit {self.fields[name].bits} bits")
+            whole |= value << shift
         return whole.to_bytes(self.size, "big")
 
     def take(self, data: Buffer, offset: int = 0) -> dict[str, int]:
@@ -76,8 +79,7 @@ class Layout:
         if offset < 0 or len(data) - offset < self.size:
             raise WireError(f"{max(0, len(data) - offset)} bytes where {self.size} are needed")
         whole = int.from_bytes(data[offset:offset + self.size], "big")
-        return {name: whole >> field.low + 8 * (self.size - field.end) & (1 << field.bits) - 1
-                for name, field in self.fields.items()}
+        return {name: whole >> shift & mask for name, (shift, mask) in self._places.items()}
 
     def usage(self) -> bytes:
         """One bit for each bit that a field uses (the CDB usage data of REPORT SUPPORTED OPERATION CODES)."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.peers import ndmjob
 # program -> the Debian package that has it
 PACKAGES = {
     "gcc": "gcc", "tar": "tar", "mke2fs": "e2fsprogs", "getfacl": "acl", "getfattr": "attr",
+    "tgtd": "tgt", "libiscsi": "libiscsi7",
 }  # fmt: skip
 
 
@@ -40,6 +42,8 @@ def missing(program: str) -> str | None:
         package, found = "amanda-common", ndmjob.find_program() is not None
         if found and not os.access("/var/log/amanda", os.W_OK):
             return "ndmjob insists on writing to /var/log/amanda: run the tests with sudo"
+    elif program == "libiscsi":
+        package, found = PACKAGES[program], find_library("iscsi") is not None
     else:
         package = PACKAGES[program]
         found = bool(shutil.which(program) or Path("/sbin", program).exists())

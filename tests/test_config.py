@@ -399,12 +399,13 @@ def test_an_ipv6_interface_is_written_with_escaped_colons():
 def test_the_reference_configuration_shows_every_key_with_its_default(tmp_path):
     """A key that conf/ndmpd.toml does not show, even commented out, is a key nobody finds."""
     text = REFERENCE.read_text()
-    from ndmpd.config import Datamover, Filesystem, San, Server, Tls, Unit, User
+    from ndmpd.config import Datamover, Filesystem, Initiator, San, Server, Tls, Unit, User
 
     for table, model in {"server": Server, "tls": Tls, "san": San, "user": User, "filesystem": Filesystem,
-                         "disk": Unit, "drive": Unit, "changer": Unit, "datamover": Datamover}.items():
+                         "disk": Unit, "drive": Unit, "changer": Unit, "datamover": Datamover,
+                         "initiator": Initiator}.items():
         assert f"[{table}" in text
-        for key in set(model.model_fields) - {"secret"}:
+        for key in set(model.model_fields) - {"secret", "target_secret", "target"}:
             assert f"\n{key} = " in text or f"\n# {key} = " in text, f"{table}.{key}"
 
 

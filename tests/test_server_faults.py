@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from ndmpd.admin.door import SOCKET
 from ndmpd.client.agents import DataAgent, MoverAgent, TapeAgent
 from ndmpd.client.auth import authenticate
 from ndmpd.client.connection import Connection, await_posts
@@ -92,7 +93,7 @@ class Live:
         within(PATIENCE, lambda: not self.forked(), "processes of a session are left")
         (fork_server,) = children(self.pid)
         assert len(os.listdir(f"/proc/{fork_server}/fd")) < 16
-        assert not [one for one in (self.server.state / "run").iterdir() if one.is_socket()]
+        assert [one.name for one in (self.server.state / "run").iterdir() if one.is_socket()] == [SOCKET]
 
 
 @pytest.fixture(scope="module")

@@ -145,15 +145,19 @@ class TapeDrive(TapeMotion):
         self.write_filemarks(0)
         self.find_space()
 
-    # What a copy manager did with the tape, between ``before`` and now.
+    # What a copy manager did with the tape, between ``before`` and now; for after ``whereabouts``.
 
     def wrote_elsewhere(self, before: TapePosition, records: int, record_size: int, *,
-                        early_warning: bool) -> None:
-        """``records`` were written, the last of them with early warning or not."""
+                        early_warning: bool) -> bool:
+        """``records`` were written. Whether the tape has met its end with them: by early warning, where the
+        copy manager told of it, or else by where the drive says that it stands.
+        """
         self.position = before.records(records)
         self.written += records * record_size
         self.unmarked = self.unmarked or records > 0
-        self.early_warning = early_warning
+        met = early_warning or (records > 0 and self.early_warning)
+        self.early_warning = self.early_warning or early_warning
+        return met
 
     def read_elsewhere(self, before: TapePosition, records: int) -> None:
         """Records were read, of which ``records`` count: the tape is brought behind those. PositionLost where
@@ -174,6 +178,7 @@ class TapeDrive(TapeMotion):
         where the cartridge may be another one.
         """
         self.position = UNKNOWN
+        self.early_warning = False
         try:
             return self.read_position()[1]
         except DeviceError as error:

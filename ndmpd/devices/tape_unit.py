@@ -60,8 +60,9 @@ class TapeUnit(Unit):
     """The state of a drive. ``position`` and the rest are what the drive said last, counted on since.
 
     ``block_length``: of the current mode, 0 for variable, None where not known. ``unmarked``: the last thing
-    done was to write records, so that a filemark is still owed. ``early_warning``: the last write met the
-    zone before the end of the tape, and the tape has not moved since. ``written``: bytes since ``open``.
+    done was to write records, so that a filemark is still owed. ``early_warning``: the tape stands in the
+    zone before its end, as the last write met it or READ POSITION has it (EOP), and has not moved since.
+    ``written``: bytes since ``open``.
     """
 
     def __init__(self, transport: Transport, name: str) -> None:
@@ -158,7 +159,8 @@ class TapeUnit(Unit):
         self.position = self.position.known_as(*self.read_position())
 
     def read_position(self) -> tuple[int | None, int | None]:
-        """READ POSITION: file and object number, as far as the drive can tell.
+        """READ POSITION: file and object number, as far as the drive can tell. That it stands between early
+        warning and the end (EOP, SSC-4 7.6) is taken note of.
 
         Where it fails ``position`` is unknown: whoever asks has a reason to doubt it.
         """
@@ -177,8 +179,11 @@ class TapeUnit(Unit):
                 continue
             if form is PositionForm.LONG:
                 long = LongPosition.take(data)
+                self.early_warning = self.early_warning or long.eop
                 return long.file, long.object
-            return None, ShortPosition.take(data).first
+            short = ShortPosition.take(data)
+            self.early_warning = self.early_warning or short.eop
+            return None, short.first
         return None, None
 
     def find_space(self) -> None:

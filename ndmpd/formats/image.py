@@ -25,11 +25,10 @@ from ndmpd.formats.image_disk import (
     in_use,
     opened,
     refuse_target_in_use,
-    start_flush,
     survey,
-    write_zeros,
     written_to,
 )
+from ndmpd.formats.image_filling import Filling
 from ndmpd.formats.image_map import ImageMap
 from ndmpd.formats.job import Job, Selection
 from ndmpd.formats.selection import relative
@@ -42,8 +41,6 @@ from protocol.streams.image import END_SIZE, ENTRY, PAGE, End, Header, map_lengt
 ENTRY_NAME = b"image"
 _TO_THE_END = (1 << 64) - 1
 _MAP_CHUNK = 64 << 10
-_STEP = 64 << 20
-"""Bytes put on the disk between two looks at how far a recover has come."""
 
 _GAP = re.compile(r"(\d{1,15})(k?)", re.IGNORECASE)
 _ROOT_NODE = 2
@@ -148,25 +145,25 @@ class Image:
         header, found = _introduction(stream)
         with opened(job, self._open_disk, disk_name) as (transport, disk):
             capacity = disk.capacity
-            if capacity.block_length != header.block_length:
-                raise JobRefused(f"{export} has blocks of {capacity.block_length} bytes, the image blocks of "
-                                 f"{header.block_length}; name a disk with the same")
-            if capacity.blocks < header.capacity:
+            block = header.block_length
+            if capacity.size < header.capacity * block:
                 raise JobRefused(f"{export} has {capacity.size} bytes, the image is of a disk of "
-                                 f"{header.capacity * header.block_length}; name one that is as large")
+                                 f"{header.capacity * block}; name one that is as large")
             _refuse_target(export, transport, disk)
-            progress = _Progress(stream, transport, PAGE + map_length(len(found)))
+            if capacity.block_length != block:
+                job.report.log(LogType.WARNING, f"{export} has blocks of {capacity.block_length} bytes, the "
+                               f"image is of a disk with blocks of {block}. Every byte goes where it was; "
+                               "what counts in blocks, as a partition table does, will not find it there")
+            filling = Filling(stream, transport, disk, disk_name, PAGE + map_length(len(found)))
             try:
                 for extent in found:
-                    if extent.zeros:
-                        write_zeros(disk, extent)
-                    else:
-                        progress.fill(LunExtent(disk_name, extent.lba, extent.blocks, header.block_length))
-                progress.flush()
-                _check_end(stream, header, progress.position)
+                    fill = filling.zeros if extent.zeros else filling.data
+                    fill(extent.lba * block, extent.blocks * block)
+                filling.flush()
+                _check_end(stream, header, filling.position)
                 disk.synchronize()
             except (NdmpdError, WireError, OSError):
-                _say_partial(job.report, export, wanted, progress, found.data_end(header.block_length))
+                _say_partial(job.report, export, wanted, filling, found.data_end(block))
                 raise
         job.report.log(LogType.NORMAL, f"{export}: restored; {_summary(header)}")
         for selection in wanted:
@@ -299,45 +296,9 @@ def _check_end(stream: StreamReader, header: Header, position: int) -> None:
         raise StreamError("the end marker of the image belongs to another image")
 
 
-class _Progress:
-    """Takes extents in the order of the stream and has them filled, many at a time."""
-
-    def __init__(self, stream: StreamReader, transport: Transport, position: int) -> None:
-        self._stream = stream
-        self._transport = transport
-        self._waiting: list[Piece] = []
-        self._waiting_bytes = 0
-        self.position = position
-        """Where in the stream the extents taken so far end."""
-        self.filled = 0
-        """Bytes of data that are on the disk."""
-
-    def fill(self, extent: LunExtent) -> None:
-        gap = padding(self.position, extent.lba * extent.block_length)
-        if gap:
-            self._waiting.append(Zeros(gap))
-        step = _STEP // extent.block_length
-        for done in range(0, extent.blocks, step):
-            blocks = min(step, extent.blocks - done)
-            part = LunExtent(extent.disk, extent.lba + done, blocks, extent.block_length)
-            self._waiting.append(part)
-            self._waiting_bytes += part.length
-            if self._waiting_bytes >= _STEP or len(self._waiting) >= 256:
-                self.flush()
-        self.position += gap + extent.length
-
-    def flush(self) -> None:
-        if self._waiting:
-            self._stream.into(self._waiting)
-            start_flush(self._transport, self._waiting)
-        self.filled += self._waiting_bytes
-        self._waiting = []
-        self._waiting_bytes = 0
-
-
-def _say_partial(report: Reporter, export: str, wanted: tuple[Selection, ...], progress: _Progress,
+def _say_partial(report: Reporter, export: str, wanted: tuple[Selection, ...], filling: Filling,
                  total: int) -> None:
-    report.log(LogType.ERROR, f"{export} now holds a part of the image only (at least {progress.filled} "
+    report.log(LogType.ERROR, f"{export} now holds a part of the image only (at least {filling.filled} "
                f"bytes, of a stream of {total}) over what was there before. Do not use it; restore it again, "
                "or restore another backup")
     for selection in wanted:

@@ -88,6 +88,10 @@ class Control(Protocol):
             log.warning("%s", reason)
             self.shut_down()
 
+    def account(self) -> dict[str, Any]:
+        """What the session can say of itself; nothing before the connection is made."""
+        return self._shell.account() if self.connected or self._closing is not None else {}
+
     def shut_down(self) -> None:
         """This side ends the session."""
         self._shell.handle(Shutdown())

@@ -61,7 +61,7 @@ class Listener:
         self._local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with suppress(FileNotFoundError):
             self._path.unlink()
-        with _short(self._path) as path:
+        with short(self._path) as path:
             self._local.bind(path)
         self._local.listen(1)
         self._local.setblocking(False)
@@ -141,7 +141,7 @@ def _to_ourselves(run_dir: Path, address: TcpAddress) -> socket.socket:
     try:
         # A listener that is full lets one wait for ever.
         end.settimeout(_LOCAL_TIMEOUT)
-        with _short(rendezvous(run_dir, address)) as path:
+        with short(rendezvous(run_dir, address)) as path:
             end.connect(path)
     except OSError:
         end.close()
@@ -152,7 +152,7 @@ def _to_ourselves(run_dir: Path, address: TcpAddress) -> socket.socket:
 
 
 @contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short(path: Path) -> Iterator[str]:
     """A name for ``path`` that fits the 107 bytes a UNIX socket's address has, wherever its folder is."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -34,8 +34,9 @@ _PR_SET_PDEATHSIG = 1
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
-RunSession = Callable[[socket.socket, socket.socket], None]
-"""Runs a session on (control connection, its socket to the fork server) until it is over."""
+RunSession = Callable[[socket.socket, socket.socket, int], None]
+"""Runs a session on (control connection, its socket to the fork server, the place of its tally) until it is
+over."""
 RunCopyManager = Callable[[], None]
 """Runs the copy manager of the embedded SAN until it is ended."""
 RunJob = Callable[[socket.socket, socket.socket, int], None]
@@ -44,11 +45,11 @@ RunJob = Callable[[socket.socket, socket.socket, int], None]
 
 class Verb(IntEnum):
     SESSION = 1
-    """[number] fork a session; descriptor: the control connection."""
+    """[number, place of its tally] fork a session; descriptor: the control connection."""
     JOB = 2
     """[number] fork a data process; descriptors: session, data connection, counters."""
     KILL = 3
-    """[number] end what was forked under that number."""
+    """[number, seconds until SIGKILL, 0 for ``GRACE``] end what was forked under that number."""
     EXITED = 4
     """[number, status] of a session or a copy manager, told to the listener."""
     LOGGED_IN = 5
@@ -57,14 +58,17 @@ class Verb(IntEnum):
     """[number] end that session unless its peer has logged in. Told to the session, as 0."""
     COPY_MANAGER = 7
     """[number] fork the copy manager of the embedded SAN."""
+    ASK = 8
+    """[number] have that session give its account; descriptor: to whom. Told to the session, as 0."""
 
 
-_FDS = {Verb.SESSION: 1, Verb.JOB: _MAX_FDS}
+_FDS = {Verb.SESSION: 1, Verb.JOB: _MAX_FDS, Verb.ASK: 1}
 
 
-def send(end: socket.socket, verb: Verb, number: int, status: int = 0, fds: Sequence[int] = ()) -> None:
+def send(end: socket.socket, verb: Verb, number: int, status: int = 0, fds: Sequence[int] = (),
+         flags: int = 0) -> None:
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    end.sendmsg([_MESSAGE.pack(verb, number, status)], rights)
+    end.sendmsg([_MESSAGE.pack(verb, number, status)], rights, flags)
 
 
 def receive(end: socket.socket) -> tuple[Verb, int, int, list[int]] | None:
@@ -116,10 +120,10 @@ class SessionForks:
         with suppress(OSError):
             send(self._requests, Verb.LOGGED_IN, 0)
 
-    def told_to_drop(self) -> bool:
-        """Take what there is to read; False where that is the end of the fork server."""
+    def told(self) -> tuple[Verb, list[int]] | None:
+        """Take what there is to read: DROP or ASK, and its descriptors; None at the fork server's end."""
         message = receive(self._requests)
-        return message is not None and message[0] is Verb.DROP
+        return None if message is None else (message[0], message[3])
 
 
 @dataclass(slots=True)
@@ -182,12 +186,12 @@ class _Server:
             return False
         if message is None:
             return False
-        verb, number, _, fds = message
+        verb, number, status, fds = message
         try:
             if len(fds) < _FDS.get(verb, 0):
                 raise OSError(errno.EMFILE, "descriptors did not arrive; raise LimitNOFILE")
             if verb is Verb.SESSION:
-                self._fork_session(asker, number, socket.socket(fileno=os.dup(fds[0])))
+                self._fork_session(asker, number, socket.socket(fileno=os.dup(fds[0])), status)
             elif verb is Verb.JOB:
                 session, connection = (socket.socket(fileno=os.dup(fd)) for fd in fds[:2])
                 self._fork(_Child(number, asker), [session.fileno(), connection.fileno(), fds[2]],
@@ -197,15 +201,16 @@ class _Server:
             elif verb is Verb.COPY_MANAGER:
                 self._fork(_Child(number, asker, awaited=True), [], self._run_copy_manager)
             elif verb is Verb.KILL:
-                self._end(number, asker)
+                self._end(number, asker, status or GRACE)
             elif verb is Verb.LOGGED_IN:
                 for child in self._children.values():
                     if child.requests is asker:
                         send(self._control, Verb.LOGGED_IN, child.number)
-            elif verb is Verb.DROP:
+            elif verb in (Verb.DROP, Verb.ASK):
                 for child in self._children.values():
                     if child.number == number and child.asker is asker and child.requests is not None:
-                        send(child.requests, Verb.DROP, 0)
+                        # A session that hangs must not make us wait for it.
+                        send(child.requests, verb, 0, fds=fds, flags=socket.MSG_DONTWAIT)
         except OSError as failure:
             log.error("%s: %s", verb.name, failure)
             if verb in (Verb.SESSION, Verb.COPY_MANAGER):
@@ -216,10 +221,10 @@ class _Server:
                 os.close(fd)
         return True
 
-    def _fork_session(self, asker: socket.socket, number: int, connection: socket.socket) -> None:
+    def _fork_session(self, asker: socket.socket, number: int, connection: socket.socket, tally: int) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._fork(_Child(number, asker, ours, awaited=True), [connection.fileno(), theirs.fileno()],
-                   lambda: self._run_session(connection, theirs))
+                   lambda: self._run_session(connection, theirs, tally))
         connection.close()
         theirs.close()
         self._selector.register(ours, selectors.EVENT_READ)
@@ -236,21 +241,21 @@ class _Server:
         self._selector.unregister(requests)
         for pid, child in self._children.items():
             if child.asker is requests:
-                self._terminate(pid, child)
+                self._terminate(pid, child, GRACE)
         requests.close()
 
-    def _end(self, number: int, asker: socket.socket) -> None:
+    def _end(self, number: int, asker: socket.socket, grace: float) -> None:
         for pid, child in self._children.items():
             if child.number == number and child.asker is asker:
-                self._terminate(pid, child)
+                self._terminate(pid, child, grace)
 
     def _end_all(self) -> None:
         for pid, child in self._children.items():
-            self._terminate(pid, child)
+            self._terminate(pid, child, GRACE)
 
-    def _terminate(self, pid: int, child: _Child) -> None:
+    def _terminate(self, pid: int, child: _Child, grace: float) -> None:
         os.kill(pid, signal.SIGTERM)
-        child.deadline = min(child.deadline, time.monotonic() + GRACE)
+        child.deadline = min(child.deadline, time.monotonic() + grace)
 
     def _lose_patience(self) -> None:
         now = time.monotonic()

@@ -44,6 +44,11 @@ class Places:
     def most_strangers(self) -> int:
         return min(self.most, max(FEWEST, self.most // SHARE))
 
+    @property
+    def bound(self) -> int:
+        """Sessions there may be, those that are leaving counted: not one that is there is waited for."""
+        return self.most + 2 * self.most_strangers
+
     def admits(self, address: str, now: float) -> bool:
         """Whether another connection can be taken. Those still leaving are bounded, too, and an address that
         strangers came from already has to wait for that sooner than another.

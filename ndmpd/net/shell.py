@@ -21,13 +21,16 @@ from twisted.internet.threads import deferToThread, deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from ndmpd.net import account
 from ndmpd.net.dataconn import Link, Listener, Where, connect
+from ndmpd.net.ledger import RENEWS, Ledger
 from ndmpd.net.watch import Watch
 from ndmpd.services import channel
 from ndmpd.services.data import DataService, Processes
 from ndmpd.services.mover import MoverService
 from ndmpd.services.mover_run import Happening, MoverRun
 from ndmpd.services.scsi import OpenDevice, ScsiService
+from ndmpd.services.tally import Tally
 from ndmpd.services.tape import TapeService
 from ndmpd.services.transfer import MakeTransfer
 from ndmpd.session import effects, events
@@ -73,11 +76,14 @@ class Wire(Protocol):
 
 
 class Shell:
-    """``open_device`` is for drives and changers, ``make_transfer`` for the mover; the rest is the core's."""
+    """``open_device`` is for drives and changers, ``make_transfer`` for the mover, ``tally`` for figures that
+    outlive the session; the rest is the core's.
+    """
 
     def __init__(self, reactor: Any, wire: Wire, server: ServerFacts, policy: AuthPolicy,
                  new_challenge: Callable[[], bytes], where: Where, processes: Processes,
-                 configure: Configure, open_device: OpenDevice, make_transfer: MakeTransfer) -> None:
+                 configure: Configure, open_device: OpenDevice, make_transfer: MakeTransfer,
+                 tally: Tally) -> None:
         self._reactor = reactor
         self._wire = wire
         self._where = where
@@ -88,6 +94,7 @@ class Shell:
         self._scsi = ScsiService(open_device)
         self._mover = MoverService(self._tape, self._tape_lock, make_transfer, self._from_mover)
         self._data = DataService(processes, partial(Watch, reactor), self.handle)
+        self._ledger = Ledger(reactor, tally, self.session, self._data, self._mover)
         self._listeners: dict[str, Listener] = {}
         self._devices = ThreadPool(1, 1, "devices")
         self._devices.start()
@@ -132,6 +139,7 @@ class Shell:
         self._wire.turn()
 
     def _carry_out(self, todo: list[Effect]) -> None:
+        self._ledger.look()
         self._todo.extend(todo)
         if self._carrying:
             # An effect that was answered at once: what follows from it comes behind what is still to do.
@@ -141,6 +149,8 @@ class Shell:
             while self._todo:
                 effect = self._todo.popleft()
                 try:
+                    if type(effect) in RENEWS:
+                        self._ledger.renew(effect)
                     self._actions[type(effect)](effect)
                 except Exception:
                     # A core that waits for an answer must get one.
@@ -168,6 +178,10 @@ class Shell:
 
     def mover(self) -> MoverFigures:
         return self._mover.figures()
+
+    def account(self) -> dict[str, Any]:
+        """All that is known of the session, for whoever runs the server; see ``account``."""
+        return account.of(self.session, self._data, self._mover, self._tape, self._scsi, self._ledger)
 
     # Effects.
 
@@ -340,6 +354,7 @@ class Shell:
 
         def ended(_: object) -> None:
             self._devices.stop()
+            self._ledger.close()
             done.callback(None)
 
         self._release_done.addCallback(ended)

@@ -211,7 +211,12 @@ class Abilities:
         low, high = command.span(number)
         size = min(getattr(segment, "byte_count", 0) or (high - low) * command.record_size,
                    self.longest_segment)
-        return replace(self, max_segment_length=size // 2) if size >= 2 * _SHORTEST else None
+        if size < 2 * _SHORTEST:
+            return None
+        shorter = size // 2
+        # Below the size of a record nothing is left to plan: that is the last to be tried.
+        return replace(self, max_segment_length=command.record_size
+                       if shorter < command.record_size < size else shorter)
 
     def _coarser(self, refusal: Sense, command: CopyCommand) -> Abilities | None:
         if self._blamed(refusal, command) == SegmentType.INLINE_TO_STREAM:

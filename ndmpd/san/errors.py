@@ -31,6 +31,10 @@ class CheckCondition(Exception):
         self.sense = sense
 
 
+class Conflict(Exception):
+    """Ends a command with RESERVATION CONFLICT. Never leaves ``ndmpd.san``."""
+
+
 def not_ready(code: int = Asc.MEDIUM_NOT_PRESENT) -> CheckCondition:
     return CheckCondition(Sense(SenseKey.NOT_READY, code))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ndmpd.san.errors import SanError, UnitBusy
 from ndmpd.san.locks import SharedFile
+from protocol.scsi.transportid import IscsiPort, TransportId
 
 FOLDER = "nexus"
 _LOOKING = 0.1
@@ -72,6 +73,23 @@ def alive(san_dir: Path, nexus: str) -> bool:
         return False
     finally:
         file.close()
+
+
+_MADE_UP = "iqn.2026-11.io.ndmpd:nexus."
+
+
+def port_of(nexus: str) -> IscsiPort:
+    """The initiator port of a nexus: the iSCSI port that its id names, or one made up from the id."""
+    return IscsiPort.parse(nexus) or IscsiPort(_MADE_UP + nexus, 0)
+
+
+def nexus_of(port: TransportId) -> str | None:
+    """The nexus of an initiator port; None where it can have none here."""
+    if not isinstance(port, IscsiPort) or port.isid is None:
+        return None
+    name = port.name.removeprefix(_MADE_UP) if not port.isid else port.name
+    nexus = port.text if name == port.name else name
+    return nexus if NAME.fullmatch(nexus) else None
 
 
 def _same(fd: int, path: Path) -> bool:

@@ -1,8 +1,13 @@
-"""The commands of every device type. SPC-4 clause 6; RESERVE and RELEASE of SPC-2."""
+"""The commands of every device type. SPC-4 clause 6; RESERVE and RELEASE of SPC-2.
+
+Persistent reservations are in ``ndmpd.san.persistent``.
+"""
 
 from __future__ import annotations
 
+from ndmpd.san.errors import Conflict
 from ndmpd.san.modes import MODE_OPERATIONS
+from ndmpd.san.persistent import PERSISTENT_OPERATIONS
 from ndmpd.san.reservations import Access
 from ndmpd.san.task import Operation, Task
 from ndmpd.san.unit import Unit
@@ -48,12 +53,26 @@ def report_luns(unit: Unit, task: Task) -> None:
     task.send(len(luns).to_bytes(4, "big") + bytes(4) + luns, task.field["allocation"])
 
 
+def _left_to_registrants(unit: Unit, task: Task) -> bool:
+    """Where there are registrations, RESERVE and RELEASE do nothing, and tell so those without access.
+
+    SPC-2 5.5.1; SPC-4 5.13.3 for those that have access (CRH).
+    """
+    if not unit.registrants.keys:
+        return False
+    if not unit.registrants.gives_access(task.nexus):
+        raise Conflict
+    return True
+
+
 def reserve(unit: Unit, task: Task) -> None:
-    unit.reserve(task.nexus)
+    if not _left_to_registrants(unit, task):
+        unit.reserve(task.nexus)
 
 
 def release(unit: Unit, task: Task) -> None:
-    unit.release(task.nexus)
+    if not _left_to_registrants(unit, task):
+        unit.release(task.nexus)
 
 
 _PREVENT, _PREVENT_ATTACHED = 1, 2
@@ -139,4 +158,5 @@ PRIMARY_OPERATIONS = (
     Operation(scsi.LOG_SENSE, log_sense),
     Operation(scsi.REPORT_SUPPORTED_OPCODES, report_supported_opcodes),
     *MODE_OPERATIONS,
+    *PERSISTENT_OPERATIONS,
 )

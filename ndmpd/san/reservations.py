@@ -1,8 +1,8 @@
 """Who owns a unit: the RESERVE and RELEASE of SPC-2, held by a nexus.
 
 A reservation is a mark in the unit's state, not a lock that is held: other nexuses get answers while it
-stands. It ends with RELEASE by its holder or with the holder's death. Everything that decides whether a
-command may act is here, so that persistent reservations have one place to come to.
+stands. It ends with RELEASE by its holder or with the holder's death. Persistent reservations, which outlive
+their holders, are in ``ndmpd.san.registrants``.
 """
 
 from __future__ import annotations

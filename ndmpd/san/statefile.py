@@ -79,14 +79,14 @@ class StateFile:
             data += os.pread(self.file.fd, length - len(data), slot * SLOT + len(head))
         return data if _sum(head[:_HEAD.size], data) == head[_HEAD.size:_OVERHEAD] else None
 
-    def store(self, payload: bytes) -> None:
+    def store(self, payload: bytes, *, durable: bool = False) -> None:
         """Replace the state. Call it after ``load`` and under the same lock."""
         if len(payload) > MAX_STATE:
             raise SanError(f"{self.file.path}: a state of {len(payload)} bytes does not fit {MAX_STATE}")
         sequence, slot = self._sequence + 1, 1 - self._slot
         head = _HEAD.pack(_MAGIC, sequence, len(payload))
         os.pwrite(self.file.fd, head + _sum(head, payload) + payload, slot * SLOT)
-        if self._durable:
+        if durable or self._durable:
             os.fdatasync(self.file.fd)
         self._sequence, self._slot, self._payload = sequence, slot, payload
 

@@ -139,7 +139,8 @@ class TapeDrive(Unit):
         under a job would be of no use to anyone.
         """
         self.refresh()
-        if self.removal_prevented() or self.owner() not in (None, nexus):
+        owned = self.owner() not in (None, nexus) and not self.registrants.gives_access(nexus)
+        if self.removal_prevented() or owned:
             raise refused(Asc.MEDIUM_REMOVAL_PREVENTED)
         if self.state.loaded:
             try:

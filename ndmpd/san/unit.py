@@ -16,14 +16,17 @@ from typing import ClassVar
 
 from ndmpd.pieces import FileExtent
 from ndmpd.ports import Command, Result
+from ndmpd.san.admission import admission
+from ndmpd.san.copymanager.link import clear_copies
 from ndmpd.san.copymanager.profile import load_profile
-from ndmpd.san.errors import CheckCondition, SanError, refused
+from ndmpd.san.errors import CheckCondition, Conflict, SanError, refused
 from ndmpd.san.folder import VENDOR, San
 from ndmpd.san.modes import Modes
 from ndmpd.san.nexus import alive
+from ndmpd.san.registrants import Change, Registrants, RegistrantsFile
 from ndmpd.san.reservations import Access, Reservation
 from ndmpd.san.statefile import StateFile
-from ndmpd.san.task import OperationTable, Task
+from ndmpd.san.task import Operation, OperationTable, Task
 from protocol.scsi.asc import Asc
 from protocol.scsi.command import Status
 from protocol.scsi.logs import LogParameter
@@ -62,6 +65,9 @@ class UnitState:
 class Unit:
     """``execute`` is all that transports use; the rest is for the handlers of commands.
 
+    ``registrants``: persistent reservations. They have a file of their own, so that what is to outlast a loss
+    of power is made safe when it changes, and not with every command.
+
     A subclass gives ``device_type``, ``product``, ``operations`` and ``state_type``, and overrides what
     differs.
     """
@@ -83,11 +89,18 @@ class Unit:
         self._file = StateFile(san.state_path(name))
         self._known = -1
         self._stored = b""
+        self.registrants = Registrants()
+        self._registrants_file = RegistrantsFile(san.state_path(f"{name}.reservations"))
+        self._cleared: tuple[str, ...] = ()
 
     def execute(self, nexus: str, command: Command) -> Result:
         """Carry out a command of ``nexus``. UnitBusy where the unit stays locked for ``command.timeout``."""
         with self.exclusive(command.timeout):
-            return self._answer(nexus, command)
+            self._cleared = ()
+            result = self._answer(nexus, command)
+        if self._cleared:
+            clear_copies(self.san.path, self.name, self._cleared)
+        return result
 
     @contextmanager
     def exclusive(self, timeout: float) -> Iterator[None]:
@@ -100,6 +113,7 @@ class Unit:
         except BaseException:
             # What was begun is not stored, so it must not be remembered either.
             self._known = -1
+            self._registrants_file.forget()
             self.forget()
             raise
         finally:
@@ -107,8 +121,10 @@ class Unit:
 
     def close(self) -> None:
         self._file.file.close()
+        self._registrants_file.close()
 
     def _load(self) -> None:
+        self.registrants = self._registrants_file.load()
         payload = self._file.load()
         if self._known == self._file.sequence and self._known >= 0:
             return
@@ -120,6 +136,8 @@ class Unit:
         if payload != self._stored:
             self._file.store(payload)
             self._known, self._stored = self._file.sequence, payload
+        # After the unit attentions of a change: none may be lost that came true.
+        self._registrants_file.store(self.registrants)
 
     def _answer(self, nexus: str, command: Command) -> Result:
         task: Task | None = None
@@ -129,11 +147,13 @@ class Unit:
             operation, fields = self.operations.parse(command.cdb)
             if operation.access is not Access.ALWAYS and waiting:
                 raise CheckCondition(Sense(SenseKey.UNIT_ATTENTION, waiting.pop(0)))
-            if self.conflicts(nexus, operation.access):
-                return Result(Status.RESERVATION_CONFLICT)
+            if self.conflicts(nexus, operation, fields):
+                raise Conflict
             task = Task(nexus, command, operation, fields)
             operation.handler(self, task)
             return Result(Status.GOOD, transferred=task.transferred)
+        except Conflict:
+            return Result(Status.RESERVATION_CONFLICT)
         except CheckCondition as check:
             sense = check.sense
         except (OSError, SanError) as error:
@@ -165,9 +185,15 @@ class Unit:
 
     def alert(self, code: int, but: str | None = None) -> None:
         """A unit attention for every nexus known, except ``but``."""
-        for nexus, waiting in self.state.attentions.items():
-            if nexus != but and code not in waiting and len(waiting) < MAX_ATTENTIONS:
-                waiting.append(int(code))
+        for nexus in self.state.attentions:
+            if nexus != but:
+                self._alert(nexus, code)
+
+    def _alert(self, nexus: str, code: int) -> None:
+        # A nexus that is not known hears of a power on when it comes, and expects anything.
+        waiting = self.state.attentions.get(nexus)
+        if waiting is not None and code not in waiting and len(waiting) < MAX_ATTENTIONS:
+            waiting.append(int(code))
 
     def take_attention(self, nexus: str) -> int | None:
         """The oldest unit attention of the nexus, which counts as reported."""
@@ -179,19 +205,36 @@ class Unit:
     def _reservation(self) -> Reservation:
         return Reservation(self.san.path, self.state.holder)
 
-    def conflicts(self, nexus: str, access: Access) -> bool:
-        if self.state.holder is None:
-            return False
-        reservation = self._reservation()
-        conflict = reservation.conflicts(nexus, access)
-        self.state.holder = reservation.holder
-        return conflict
+    def conflicts(self, nexus: str, operation: Operation, fields: dict[str, int]) -> bool:
+        """Whether a reservation, of either kind, keeps the nexus from this command."""
+        if self.state.holder is not None:
+            reservation = self._reservation()
+            conflict = reservation.conflicts(nexus, operation.access)
+            self.state.holder = reservation.holder
+            if conflict:
+                return True
+        return self.registrants.type is not None and not self.registrants.admits(
+            nexus, admission(operation.cdb, fields))
 
-    def owner(self) -> str | None:
-        """The live nexus that owns the unit."""
+    def reserved(self) -> bool:
+        """Whether a live nexus holds the unit by RESERVE."""
         reservation = self._reservation()
         self.state.holder = reservation.owner()
-        return self.state.holder
+        return self.state.holder is not None
+
+    def owner(self) -> str | None:
+        """The live nexus that owns the unit, by RESERVE or persistent reservation."""
+        if self.reserved():
+            return self.state.holder
+        return next((one for one in self.registrants.holders if alive(self.san.path, one)), None)
+
+    def change(self, change: Change, *, abort: bool = False) -> None:
+        """Take over a change of persistent reservations; with ``abort`` what the victims copy is ended."""
+        for nexus, code in change.attentions:
+            self._alert(nexus, code)
+        self.registrants = change.registrants
+        if abort:
+            self._cleared = change.victims
 
     def reserve(self, nexus: str) -> None:
         reservation = self._reservation()

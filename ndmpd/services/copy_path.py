@@ -107,8 +107,9 @@ class CopyPath(Copying):
                 return 0, False
             copied = self._carry_out(drive, command, held)
             found, _ = self._progress(drive, command, before, copied)
-        end = _ends_tape(copied)
-        drive.wrote_elsewhere(before, found.records, command.record_size, early_warning=end)
+        # An answer that was lost, or that leaves early warning out, must not make the cartridge a longer one.
+        end = drive.wrote_elsewhere(before, found.records, command.record_size,
+                                    early_warning=_ends_tape(copied))
         self.carried += _blocks(command, found.records)
         if not (copied.good or end):
             self._judge(command, copied, found)

@@ -11,6 +11,7 @@ from threading import Thread
 from typing import Protocol
 
 from ndmpd.errors import StreamError
+from ndmpd.services import transfer
 from ndmpd.services.hello import Hello, greeting
 from ndmpd.services.jobs import Counters, Events, Order
 from ndmpd.session import events
@@ -59,6 +60,10 @@ class DataService:
         self._number = 0
         self._incoming = Events()
         self._counters: Counters | None = None
+        self.order: Order | None = None
+        """What the latest job was told, until it is released."""
+        self.used = ""
+        """Its DATAMOVER_USED, once it has said so."""
         self._over = False
         self._paused = False
         self._starting = False
@@ -99,6 +104,7 @@ class DataService:
                       self._peer)
         self._end_job()
         self._forget()
+        self.order = order
         self._counters = counters = Counters()
         self._number += 1
         try:
@@ -153,6 +159,8 @@ class DataService:
         match event:
             case events.DataStarted():
                 self._starting = False
+            case events.DataVariable(transfer.USED, used):
+                self.used = used
             case events.DataHalted():
                 self._over = True
                 self._drop()
@@ -193,6 +201,7 @@ class DataService:
         self._forget()
 
     def _forget(self) -> None:
+        self.order, self.used = None, ""
         if self._counters is not None:
             self._counters.close()
             self._counters = None

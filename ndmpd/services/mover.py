@@ -34,6 +34,9 @@ class MoverService:
         """The latest. An ended one may still finish what it has on the tape, and its figures tell of that."""
         self._ended = True
         self._record_size = 0
+        self.local = False
+        """Whether the latest run's other end is this server's DATA."""
+        self.mode = MoverMode.NOACTION
 
     def hears(self, run: MoverRun) -> bool:
         """Whether events of ``run`` count; those of an ended one are dropped."""
@@ -47,6 +50,7 @@ class MoverService:
         assert self._link is not None
         connection, local = self._link
         self._link = None
+        self.local, self.mode = local, effect.mode
         self._record_size = effect.record_size
         window = Window(effect.record_size, effect.window_offset, effect.window_length)
         base = connection, self._tape, self._tape_lock, window, self._tell
@@ -87,6 +91,12 @@ class MoverService:
     def release(self) -> None:
         """Nobody asks for the figures any more."""
         self.end()
+
+    def shares(self) -> dict[str, int]:
+        """Bytes of the latest run by the data mover that moved them; they only grow until another starts, but
+        for the head's, which may be told too low for a moment.
+        """
+        return {} if self._run is None else self._run.shares()
 
     def figures(self) -> MoverFigures:
         return MoverFigures() if self._run is None else self._run.figures()

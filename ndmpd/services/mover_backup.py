@@ -41,7 +41,6 @@ class BackupRun(MoverRun):
         self._open_source = open_source
         self._source: Source | None = None
         self._make_transfer = make_transfer
-        self._transfer: Transfer | None = None
         self._numbers: deque[tuple[int, Piece]] = deque()
         """Pieces not yet on tape with their numbers, in order; the first may be a rest."""
         self._waiting = 0

@@ -61,7 +61,6 @@ class RecoverRun(MoverRun, ABC):
     def __init__(self, make_transfer: MakeTransfer, *run: Any) -> None:
         super().__init__(*run)
         self._make_transfer = make_transfer
-        self._transfer: Transfer | None = None
         self._for_head = 0
         """The stream offset up to which the head fills what a copy manager could."""
         self._cache = memoryview(b"")

@@ -17,7 +17,9 @@ from contextlib import suppress
 from ndmpd.devices.errors import DeviceError, PositionLost, TransportError
 from ndmpd.devices.tape import TapeDrive
 from ndmpd.errors import Cancelled, NdmpdError
+from ndmpd.services.tally import HEAD
 from ndmpd.services.tape import TapeService
+from ndmpd.services.transfer import Transfer
 from ndmpd.session.events import Log, MoverHalted, MoverPaused
 from ndmpd.session.figures import MoverFigures
 from ndmpd.session.window import Window
@@ -58,6 +60,7 @@ class MoverRun(ABC):
         self._turn = threading.Condition()
         self._stopped = False
         self._paused = False
+        self._transfer: Transfer | None = None
         self._under_way = 0
         """Bytes that a command which has not ended has moved, as far as is known."""
         self._thread = threading.Thread(target=self._main, name="mover", daemon=True)
@@ -105,6 +108,11 @@ class MoverRun(ABC):
 
     def left_to_read(self) -> int:
         return 0
+
+    def shares(self) -> dict[str, int]:
+        """Bytes of the stream that each data mover has moved so far, the head's among them."""
+        carried = self._transfer.carried if self._transfer is not None else {}
+        return {**carried, HEAD: max(0, self.bytes_moved - sum(carried.values()))}
 
     # In the run's own thread.
 

@@ -45,6 +45,11 @@ class Mover(StrEnum):
     AUTO = "AUTO"
 
 
+def movers_of(used: str) -> list[str]:
+    """The names of data movers in a DATAMOVER_USED."""
+    return [name.removeprefix(f"{Mover.SCSI} ") for name in used.split(", ") if name]
+
+
 class NoMoverLeft(NdmpdError):
     """DATAMOVER=SCSI, and no copy manager can go on."""
 
@@ -87,14 +92,24 @@ class InOrder(Generic[P]):
         return bool(self._left) or self._asked is Mover.SCSI
 
     @property
+    def carried(self) -> dict[str, int]:
+        """Bytes that did not pass through the head, for each copy manager that carried any; from any thread.
+        """
+        return {path.name: path.carried for path in self._all if path.carried}
+
+    @property
     def offloaded(self) -> int:
-        """Bytes that did not pass through the head."""
-        return sum(path.carried for path in self._all)
+        return sum(self.carried.values())
+
+    @property
+    def carried(self) -> dict[str, int]:
+        """The same for each copy manager that carried any; from any thread."""
+        return {path.name: path.carried for path in self._all if path.carried}
 
     @property
     def used(self) -> str:
         """The movers that carried anything, as DATAMOVER_USED has it."""
-        names = [f"{Mover.SCSI} {path.name}" for path in self._all if path.carried]
+        names = [f"{Mover.SCSI} {name}" for name in self.carried]
         return ", ".join([*names, Mover.NAS] if self._head_took_over or not names else names)
 
     def has(self, path: P | None) -> bool:
@@ -162,6 +177,11 @@ class Transfer:
     def offloaded(self) -> int:
         """Bytes of the stream that did not pass through the head."""
         return self._movers.offloaded
+
+    @property
+    def carried(self) -> dict[str, int]:
+        """The same for each copy manager that carried any; from any thread."""
+        return self._movers.carried
 
     @property
     def used(self) -> str:

@@ -31,6 +31,7 @@ _NAME_SHOWN = 64
 
 class Connection:
     """``negotiated``: the version is settled, by CONNECT_OPEN or any other request. ``closed``: it is over.
+    ``failures``: logins that failed.
 
     ``new_challenge`` gives 64 unpredictable bytes at each call.
     """
@@ -46,7 +47,7 @@ class Connection:
         self._out = outbox
         self._new_challenge = new_challenge
         self._challenge: bytes | None = None
-        self._failures = 0
+        self.failures = 0
 
     def greet(self) -> None:
         """The first message of every session (4.1.2)."""
@@ -117,12 +118,12 @@ class Connection:
 
     def _fail(self, proof: AuthData) -> None:
         """Answer late, and end it after some. The note names the user, never what was sent as proof."""
-        self._failures += 1
+        self.failures += 1
         self._out.note(LogType.WARNING, f"user {proof.auth_id[:_NAME_SHOWN]!r} failed to authenticate by "
-                                        f"{AuthType(proof.auth_type).name}, attempt {self._failures} of "
+                                        f"{AuthType(proof.auth_type).name}, attempt {self.failures} of "
                                         f"{self._policy.max_failures}")
         self._out.answer(ConnectClientAuthReply(Error.NOT_AUTHORIZED), self._policy.failure_delay)
-        if self._failures >= self._policy.max_failures:
+        if self.failures >= self._policy.max_failures:
             self.shut_down()
 
     def server_auth(self, request: ConnectServerAuthRequest) -> None:

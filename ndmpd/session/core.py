@@ -29,9 +29,11 @@ from ndmpd.session.refused import Refused
 from protocol.errors import WireError
 from protocol.ndmp import registry
 from protocol.ndmp.codes import Code, DataState, Error, LogType, MessageType, MoverState, Version
+from protocol.ndmp.data import DataGetStateReply
 from protocol.ndmp.header import SIZE as HEADER_SIZE
 from protocol.ndmp.header import Header
 from protocol.ndmp.message import Message
+from protocol.ndmp.mover import MoverGetStateReply
 from protocol.xdr import Reader
 
 _START = (events.DataStarted, events.DataFailed)
@@ -60,6 +62,7 @@ class Session:
     def __init__(self, server: ServerFacts, policy: AuthPolicy, figures: Figures,
                  new_challenge: Callable[[], bytes]) -> None:
         self._server = server
+        self._figures = figures
         self._out = Outbox(server.highest)
         self._joint = Joint(Data(), Mover())
         self._device = Device()
@@ -144,12 +147,21 @@ class Session:
         return self._connection.authorized
 
     @property
+    def failed_logins(self) -> int:
+        return self._connection.failures
+
+    @property
     def data_state(self) -> DataState:
         return self._joint.data.state
 
     @property
     def mover_state(self) -> MoverState:
         return self._joint.mover.state
+
+    def describe(self) -> tuple[DataGetStateReply, MoverGetStateReply]:
+        """All the states and figures, as the DMA would be told them; changes nothing."""
+        return (self._joint.data.describe(self._figures.data()),
+                self._joint.mover.describe(self._figures.mover()))
 
     # Turns
 

@@ -8,6 +8,7 @@ from ndmpd.devices.tape_outcome import ReadOutcome, Spaced, Stop, Written
 from ndmpd.devices.tape_position import BEGINNING, TapePosition
 from ndmpd.pieces import Inline, Zeros
 from protocol.scsi.sense import SenseKey
+from protocol.scsi.ssc import PositionForm
 from tests.devices.conftest import KIB, MIB
 
 
@@ -200,6 +201,42 @@ def test_a_batch_ends_behind_the_first_record_in_the_early_warning_zone(drive):
     again = drive.write_records([Zeros(2 * size)], size, 2)
     assert (again.records, again.early_warning) == (1, True)
     assert drive.write_filemarks(1) == Written(1, early_warning=True)
+
+
+def test_a_tape_that_is_opened_in_the_early_warning_zone_ends_with_the_first_record(drive, connect):
+    size = 64 * KIB
+    drive.write_records([Zeros(8 * MIB)], size, 128)
+    drive.close()
+    second = TapeDrive(connect("tape0"), "tape0")
+    second.open()
+    assert second.early_warning
+    assert second.write_records([Zeros(3 * size)], size, 3) == Written(1, early_warning=True)
+    here = second.position.object
+    second.rewind()
+    assert not second.early_warning
+    second.locate(here)
+    assert second.write_records([Zeros(3 * size)], size, 3) == Written(1, early_warning=True)
+
+
+@pytest.mark.parametrize("long", [True, False])
+def test_the_end_that_a_copy_manager_does_not_tell_of_is_found_by_the_position(drive, connect, long):
+    if not long:
+        drive._forms.remove(PositionForm.LONG)
+    other = TapeDrive(drive.transport, "tape0")
+    size = 64 * KIB
+    before = drive.position
+    assert other.write_records([Zeros(7 * MIB - size)], size, 111) == Written(111)
+    assert drive.whereabouts() == 111
+    assert not drive.wrote_elsewhere(before, 111, size, early_warning=False)
+    before = drive.position
+    assert other.write_records([Zeros(2 * size)], size, 2) == Written(1, early_warning=True)
+    assert drive.whereabouts() == 112
+    assert drive.wrote_elsewhere(before, 1, size, early_warning=False)
+    assert drive.early_warning
+    before = drive.position
+    assert drive.whereabouts() == 112
+    assert not drive.wrote_elsewhere(before, 0, size, early_warning=False), "nothing met it"
+    assert drive.early_warning, "the next record is written alone"
 
 
 def test_early_warning_comes_at_the_same_record_written_one_by_one(drive):

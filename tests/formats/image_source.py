@@ -131,7 +131,13 @@ class MemoryStream:
             if len(data) < piece.length:
                 raise StreamError("the stream ends early")
             if isinstance(piece, LunExtent):
-                self._disks[piece.disk].write(piece.lba, piece.blocks, [Inline(data)])
+                disk = self._disks[piece.disk]
+                if piece.skip or piece.short:
+                    # As a data path does it: the rest of a block that is filled in part stays.
+                    whole = bytearray(disk.blocks(piece.lba, piece.blocks))
+                    whole[piece.skip:len(whole) - piece.short] = data
+                    data = bytes(whole)
+                disk.write(piece.lba, piece.blocks, [Inline(data)])
             else:
                 assert isinstance(piece, Zeros)
 

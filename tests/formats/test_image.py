@@ -290,12 +290,13 @@ def test_a_file_that_is_selected_is_not_found(bench):
     assert contents(bench, "b") == before
 
 
-def test_a_smaller_disk_or_other_blocks_are_refused_before_a_byte_is_written(tmp_path):
-    bench = Bench(a=disk(tmp_path / "a", MIB), small=disk(tmp_path / "small", MIB - 512),
-                  large=disk(tmp_path / "large", 2 * MIB, 4096))
+def test_a_smaller_disk_is_refused_before_a_byte_is_written(tmp_path):
+    bench = Bench(a=disk(tmp_path / "a", MIB + 512), small=disk(tmp_path / "small", MIB),
+                  large=disk(tmp_path / "large", MIB, 4096))
     stream = bench.backup("a")
-    for name, text in (("small", "name one that is as large"), ("large", "blocks of 4096 bytes")):
-        with pytest.raises(JobRefused, match=text):
+    for name in ("small", "large"):
+        with pytest.raises(JobRefused, match=f"has {MIB} bytes, the image is of a disk of {MIB + 512}; name "
+                                             "one that is as large"):
             bench.recover(stream, everything(name))
         assert bench.disks[name].log == ["open", "close"] * 2
 
@@ -418,7 +419,7 @@ def test_what_was_written_is_on_its_way_to_the_medium_before_all_of_it_is_waited
         assert os.pread(fd, length, offset) == contents(bench, "a")[offset:offset + length]
         begun.append((offset, length))
 
-    monkeypatch.setattr("ndmpd.formats.image._STEP", MIB)
+    monkeypatch.setattr("ndmpd.formats.image_filling._STEP", MIB)
     monkeypatch.setattr(image_disk, "start_writing", begin)
     bench.recover(bench.backup("a"), everything("b"))
     assert begun == [(0, MIB), (MIB, MIB), (2 * MIB, MIB), (3 * MIB, 5 * 512)]

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ndmpd.admin.door import SOCKET
 from tests.peers.server import EmbeddedServer, is_copy_manager
 
 FORGED = "FORGED"
@@ -49,7 +50,8 @@ class Watch:
 
     def sockets(self) -> list[Path]:
         """Data connections that wait for a peer of this server."""
-        return [path for path in (self.server.state / "run").iterdir() if path.is_socket()]
+        return [path for path in (self.server.state / "run").iterdir()
+                if path.is_socket() and path.name != SOCKET]
 
     def log(self) -> str:
         return self.server.log_file.read_text(errors="replace")

@@ -32,7 +32,7 @@ def within(met: Callable[[], bool], seconds: float = PATIENCE) -> None:
         time.sleep(0.01)
 
 
-def session(connection: socket.socket, requests: socket.socket) -> None:
+def session(connection: socket.socket, requests: socket.socket, tally: int) -> None:
     """Obeys words: what a real session would do of its own accord."""
     forks = SessionForks(requests)
     while word := connection.recv(100).decode():
@@ -51,7 +51,17 @@ def session(connection: socket.socket, requests: socket.socket) -> None:
         elif word == "login":
             forks.logged_in()
         elif word == "drop":
-            connection.sendall(str(forks.told_to_drop()).encode())
+            told = forks.told()
+            connection.sendall(str(told is not None and told[0] is Verb.DROP).encode())
+        elif word == "account":
+            told = forks.told()
+            assert told is not None and told[0] is Verb.ASK
+            os.write(told[1][0], b"the account of tally %d" % tally)
+            os.close(told[1][0])
+            connection.sendall(b"given")
+        elif word == "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            connection.sendall(b"deaf")
         elif word == "crash":
             raise RuntimeError("a bug")
 
@@ -89,10 +99,10 @@ def forks() -> Iterator[ForkServer]:
     assert not os.path.exists(f"/proc/{server.pid}")
 
 
-def opened(forks: ForkServer, number: int = 1) -> socket.socket:
+def opened(forks: ForkServer, number: int = 1, tally: int = 0) -> socket.socket:
     ours, theirs = socket.socketpair()
     ours.settimeout(PATIENCE)
-    forkserver.send(forks.control, Verb.SESSION, number, fds=[theirs.fileno()])
+    forkserver.send(forks.control, Verb.SESSION, number, tally, fds=[theirs.fileno()])
     theirs.close()
     return ours
 
@@ -144,6 +154,45 @@ def test_a_session_hears_that_it_is_to_make_room(forks: ForkServer) -> None:
     for number in 8, 7, 99:
         forkserver.send(forks.control, Verb.DROP, number)
     assert ask(first, "drop") == ask(second, "drop") == "True"
+
+
+def test_a_session_gives_an_account_to_whom_it_is_told_to(forks: ForkServer) -> None:
+    ours, theirs = socket.socketpair()
+    first, second = opened(forks, 7), opened(forks, 8, tally=3)
+    for number in 8, 99:
+        forkserver.send(forks.control, Verb.ASK, number, fds=[theirs.fileno()])
+    theirs.close()
+    assert ask(second, "account") == "given"
+    assert ours.recv(100) == b"the account of tally 3"
+    assert ours.recv(100) == b"", "somebody else has the descriptor still"
+    first.close()
+
+
+def test_a_session_that_hangs_is_asked_without_end_and_nobody_waits(forks: ForkServer) -> None:
+    hanging, other = opened(forks, 7), opened(forks, 8)
+    for _ in range(1000):
+        ours, theirs = socket.socketpair()
+        forkserver.send(forks.control, Verb.ASK, 7, fds=[theirs.fileno()])
+        ours.close()
+        theirs.close()
+    assert ask(other, "fds")
+    assert ask(opened(forks, 9), "fds")
+    hanging.close()
+
+
+@pytest.mark.parametrize("grace", [1, 60])
+def test_a_session_that_is_killed_has_the_time_it_is_given(forks: ForkServer, grace: int) -> None:
+    deaf = opened(forks, 7)
+    assert ask(deaf, "deaf") == "deaf"
+    began = time.monotonic()
+    forkserver.send(forks.control, Verb.KILL, 7, grace)
+    forks.control.settimeout(3)
+    if grace == 1:
+        assert exited(forks) == (7, -signal.SIGKILL)
+        assert time.monotonic() - began >= 1
+    else:
+        time.sleep(1.5)
+        assert ask(deaf, "fds")
 
 
 def test_a_session_that_is_gone_takes_its_jobs_along_and_no_others(forks: ForkServer) -> None:

@@ -186,3 +186,25 @@ def test_prevented_removal_stops_an_unload_until_the_preventer_allows_or_is_gone
     assert refused(preventer.send(scsi.LOAD_UNLOAD.put(load=0)), Asc.MEDIUM_REMOVAL_PREVENTED)
     preventer.close()
     assert other.send(scsi.LOAD_UNLOAD.put(load=0)).good
+
+
+def test_every_form_of_read_position_tells_the_zone_behind_early_warning(tape: TapeHost) -> None:
+    """At each position, by which records lie before it; 3 MiB of 4 lie before the zone."""
+    size = MIB // 4 - 1000
+    met = None
+    for number in range(14):
+        outcome = tape.write(bytes(size))
+        if met is None and outcome.sense is not None and outcome.sense.eom:
+            met = number + 1
+        tape.mark()
+    assert met == 13
+    for place in range(29):
+        assert tape.locate(place).good
+        records = (place + 1) // 2
+        ends = []
+        for form, length in ((PositionForm.SHORT, 20), (PositionForm.LONG, 32), (PositionForm.EXTENDED, 32)):
+            allocation = length if form is PositionForm.EXTENDED else 0
+            data = tape.send(scsi.READ_POSITION.put(action=form, allocation=allocation), room=length).data
+            assert bool(data[0] & 0x80) == (place == 0)
+            ends.append(bool(data[0] & 0x40))
+        assert ends == [records >= met] * 3, place

@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ndmpd.devices.changer import Changer
 from ndmpd.devices.copymanager import CopyManager
 from ndmpd.devices.embedded import EmbeddedTransport
@@ -24,6 +26,8 @@ from ndmpd.devices.leases import Leases
 from ndmpd.pieces import Inline, LunExtent, Piece, Zeros
 from ndmpd.ports import Transport
 from ndmpd.san import Flush, San, create
+from ndmpd.san.copymanager import engine, gathering, moves, streams
+from ndmpd.san.copymanager import image as copied_image
 from ndmpd.san.copymanager.profile import PROFILES
 from ndmpd.san.copymanager.server import CopyManagerServer
 from ndmpd.san.nexus import Nexus
@@ -238,3 +242,10 @@ class Places:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def short_runs(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Have the copy manager move ``size`` bytes with a command, or one record: so that a copy has a middle.
+    """
+    for module in (engine, gathering, copied_image, moves, streams):
+        monkeypatch.setattr(module, "RUN", size)

@@ -54,6 +54,9 @@ class Executor:
     def _execute(self, request: Request) -> Reply:
         if request.unit not in self._units.san.units:
             raise refused(Asc.LUN_NOT_SUPPORTED)
+        if not request.cdb:
+            ended = self._operations.clear((request.nexus, request.unit), min(request.timeout, _ABORTING))
+            return Reply(Status.GOOD if ended else Status.BUSY)
         unit = self._units.get(request.unit)
         unit.admits_copies = True
         result = unit.execute(request.nexus, Command(request.cdb, timeout=request.timeout))

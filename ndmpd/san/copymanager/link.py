@@ -6,10 +6,12 @@ connection of a nexus goes all that the copy manager kept for it; so a forked ch
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 
 from ndmpd.datapath import length_of, read_bytes
@@ -19,8 +21,13 @@ from ndmpd.san.copymanager.wire import Reply, Request, address
 from ndmpd.san.dataphase import clip, scatter
 from ndmpd.san.errors import CopyManagerDown, CopyManagerGone, UnitBusy
 from protocol.errors import WireError
+from protocol.scsi.command import Status
 from protocol.scsi.xcopy import EXTENDED_COPY
 
+_log = logging.getLogger(__name__)
+
+_ENDING = 60.0
+"""Seconds that copies are given to end after they were aborted for others."""
 _CONNECTING = 5.0
 _NOBODY = (FileNotFoundError, ConnectionRefusedError)
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
@@ -57,6 +64,10 @@ class Link:
         taken = scatter(reply.data, command.data_in) if reply.data else reply.transferred
         return Result(reply.status, reply.sense, taken)
 
+    def clear(self, unit: str, timeout: float) -> bool:
+        """End all copies that the nexus has sent to ``unit``: whether they have. Raises as ``execute``."""
+        return self.execute(unit, Command(b"", timeout=timeout)).status == Status.GOOD
+
     def _send(self, request: Request) -> socket.socket:
         if self._socket is not None:
             try:
@@ -88,6 +99,22 @@ class Link:
         connection, self._socket = self._socket, None
         if connection is not None:
             connection.close()
+
+
+def clear_copies(san_dir: Path, unit: str, nexuses: Iterable[str]) -> None:
+    """See to it that no copy goes on that these nexuses have sent to ``unit``."""
+    for nexus in nexuses:
+        link = Link(san_dir, nexus)
+        try:
+            if not link.clear(unit, _ENDING):
+                _log.warning("%s: a copy of nexus %s was aborted and has not ended yet", unit, nexus)
+        except CopyManagerGone as gone:
+            # Where there is no copy manager, there is no copy.
+            _log.debug("%s: nexus %s has no copies: %s", unit, nexus, gone)
+        except UnitBusy as busy:
+            _log.warning("%s: %s", unit, busy)
+        finally:
+            link.close()
 
 
 def _reply(connection: socket.socket, timeout: float) -> Reply:

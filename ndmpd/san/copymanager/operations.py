@@ -8,6 +8,7 @@ again; all of it goes with the nexus.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 
 from ndmpd.san.copymanager.engine import Copy
@@ -163,6 +164,15 @@ class Operations:
                 raise unknown()
         found.stop.set()
         return found.ended.wait(timeout)
+
+    def clear(self, key: Key, timeout: float) -> bool:
+        """Stop all copies and wait until they have stopped; False where that takes too long."""
+        with self._lock:
+            found = [one for one in self._running if one.key == key]
+            for one in found:
+                one.stop.set()
+        deadline = time.monotonic() + timeout
+        return all(one.ended.wait(max(0.0, deadline - time.monotonic())) for one in found)
 
     def lose(self, nexus: str) -> None:
         """The nexus is gone, and with it what it started and what was kept for it."""

@@ -25,7 +25,10 @@ _REPLY = struct.Struct(">BHII")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """``data``: the data-out. ``room``: bytes of data-in that the initiator takes. ``timeout`` in seconds."""
+    """``data``: the data-out. ``room``: bytes of data-in that the initiator takes. ``timeout`` in seconds.
+
+    ``cdb`` empty: end all copies of this nexus that were sent to the unit.
+    """
 
     nexus: str
     unit: str

@@ -1,0 +1,131 @@
+"""Asking a running server, from another process: where it is asked, and what becomes of a question."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import tomllib
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ndmpd.admin.door import SOCKET
+from ndmpd.config import DEFAULT_FILE, Server
+from ndmpd.config_files import absolute
+from ndmpd.errors import NdmpdError
+from ndmpd.net.dataconn import short
+
+Document = dict[str, Any]
+
+PATIENCE = 10.0
+"""Seconds that an answer may take, besides the time that what is asked for takes."""
+_LONGEST = 64 << 20
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Exit(IntEnum):
+    """Exit statuses of the commands that ask; 2 is for a command line that makes no sense."""
+
+    OK = 0
+    NOT_RUNNING = 1
+    NO_SESSION = 3
+    NO_ANSWER = 4
+
+
+class Unanswered(NdmpdError):
+    """There is no answer, and why; the text says what to do next."""
+
+    def __init__(self, text: str, exit_status: Exit) -> None:
+        super().__init__(text)
+        self.exit_status = exit_status
+
+
+def of_a_server(command: _F) -> _F:
+    """Options that say which server is asked, and how the answer is to look."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="For scripts; bytes, seconds since 1970."),
+        click.option("--embedded", type=click.Path(path_type=Path, file_okay=False),
+                     help="The folder of a server that was started with --embedded."),
+        click.option("--config", type=click.Path(path_type=Path),
+                     help=f"The server's configuration [default: {DEFAULT_FILE}]."),
+    ):
+        command = option(command)
+    return command
+
+
+def state_dir(config: Path | None, embedded: Path | None) -> Path:
+    """Of the server that a command is about. Nothing else of its configuration needs to be in order."""
+    if embedded is not None:
+        if config is not None:
+            raise click.UsageError("--config and --embedded exclude each other")
+        return Path(os.path.abspath(embedded))
+    path = config or DEFAULT_FILE
+    try:
+        with path.open("rb") as file:
+            given = tomllib.load(file).get("server", {}).get("state_dir")
+        return absolute(given) if given is not None else Path(Server.model_fields["state_dir"].default)
+    except OSError as error:
+        raise Unanswered(f"{path}: cannot be read ({error.strerror}); name the server's configuration with "
+                         "--config, or its folder with --embedded", Exit.NO_ANSWER) from None
+    except (ValueError, AttributeError) as error:
+        raise Unanswered(f"{path}: does not say where the server's state is ({error}); see `ndmpd check`",
+                         Exit.NO_ANSWER) from None
+
+
+def ask(state: Path, request: Document, patience: float = PATIENCE) -> Document:
+    """The answer of the server whose state is in ``state``. Raises Unanswered."""
+    run = state / "run"
+    deadline = time.monotonic() + patience
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
+            end.settimeout(patience)
+            with short(run / SOCKET) as path:
+                end.connect(path)
+            end.sendall(json.dumps(request).encode() + b"\n")
+            answer = _read(end, deadline)
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+        if _runs(run):
+            raise Unanswered(f"{state}: a server runs there, but takes no questions now; it is starting, "
+                             "stopping, or of another version. Try again", Exit.NO_ANSWER) from None
+        raise Unanswered(f"{state}: no server runs there; start it with `ndmpd serve`, or name another with "
+                         "--config or --embedded", Exit.NOT_RUNNING) from None
+    except PermissionError:
+        raise Unanswered(f"{run}: only root and the user that the server runs as may ask; use sudo",
+                         Exit.NO_ANSWER) from None
+    except (OSError, ValueError) as failure:
+        raise Unanswered(f"{state}: the server does not answer ({failure}); look at its log",
+                         Exit.NO_ANSWER) from failure
+    if "error" in answer:
+        raise Unanswered(str(answer["error"]), Exit.NO_SESSION if answer.get("unknown") else Exit.NO_ANSWER)
+    return answer
+
+
+def _read(end: socket.socket, deadline: float) -> Document:
+    """The one document that comes before the end. ValueError where it is none."""
+    answer = bytearray()
+    while len(answer) <= _LONGEST:
+        end.settimeout(max(0.001, deadline - time.monotonic()))
+        data = end.recv(1 << 20)
+        if not data:
+            break
+        answer += data
+    document = json.loads(answer) if answer else None
+    if not isinstance(document, dict):
+        raise ValueError("it closed the connection")
+    return document
+
+
+def _runs(run: Path) -> bool:
+    """Whether a server holds its lock. Taking the lock to find out could keep one from starting."""
+    try:
+        lock = os.stat(run / "server.lock")
+        locks = Path("/proc/locks").read_text()
+    except OSError:
+        return False
+    place = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
+    return any("FLOCK" in line and place in line.split() for line in locks.splitlines())
