@@ -102,11 +102,6 @@ class InOrder(Generic[P]):
         return sum(self.carried.values())
 
     @property
-    def carried(self) -> dict[str, int]:
-        """The same for each copy manager that carried any; from any thread."""
-        return {path.name: path.carried for path in self._all if path.carried}
-
-    @property
     def used(self) -> str:
         """The movers that carried anything, as DATAMOVER_USED has it."""
         names = [f"{Mover.SCSI} {name}" for name in self.carried]
