@@ -65,6 +65,7 @@ class Trace:
     steps: list[Step] = field(default_factory=list)
     objects: list[list[bytes | None]] = field(default_factory=list)
     """Of each cartridge, from its beginning on."""
+    log: str = field(default="", compare=False)
 
 
 class Backup:
@@ -137,6 +138,7 @@ class Backup:
         thread.join(PATIENCE)
         assert sent.finished and event.reason == MoverHaltReason.CONNECT_CLOSED
         self._read()
+        self.trace.log = rig.log()
         return self.trace
 
     def _pause(self, event: MoverPaused) -> None:
@@ -197,6 +199,7 @@ WINDOWS = {
 @pytest.mark.parametrize("name", WINDOWS)
 def test_every_pause_at_the_end_of_a_window_is_exact(places: Places, name: str, record: int) -> None:
     trace = both(places.get, record, WINDOWS[name])
+    assert "data mover copy0 (SCSI) moves the data" in trace.log
     assert trace.objects == [[*padded(record), None]]
     total = -(-len(STREAM) // record)
     expected, at = [], 0
