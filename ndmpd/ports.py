@@ -67,6 +67,10 @@ class Transport(Protocol):
 
     def execute(self, command: Command) -> Result: ...
 
+    @property
+    def most(self) -> int | None:
+        """Bytes that one command may move; None for any number. Drive logic cuts what is longer."""
+
     def backing(self, lba: int, blocks: int) -> FileExtent | None:
         """Blocks of a disk as bytes of a local file, where the unit has one; None elsewhere.
 
