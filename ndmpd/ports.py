@@ -51,12 +51,14 @@ class Command:
 class Result:
     """How a command ended: SAM status byte, sense data (empty if none), and bytes moved.
 
-    ``transferred`` counts data-in bytes delivered, or data-out bytes taken.
+    ``transferred`` counts data-in bytes delivered, or data-out bytes taken. ``asked``: data-out bytes that
+    the CDB speaks of, where a unit of this process could tell.
     """
 
     status: int
     sense: bytes = b""
     transferred: int = 0
+    asked: int = 0
 
 
 class Transport(Protocol):

@@ -35,13 +35,16 @@ class Operation:
 
 @dataclass(slots=True)
 class Task:
-    """``field``: the CDB's fields by name. ``transferred``: bytes of data moved so far."""
+    """``field``: the CDB's fields by name. ``transferred``: bytes of data moved so far. ``asked``: see
+    ``Result``.
+    """
 
     nexus: str
     command: Command
     operation: Operation
     field: dict[str, int]
     transferred: int = 0
+    asked: int = 0
 
     def send(self, data: bytes, allocation: int) -> None:
         """Data-in of a command with an allocation length, which may cut it (SPC-4 4.2.5.6)."""
@@ -57,6 +60,7 @@ class Task:
 
     def expect(self, length: int) -> None:
         """Make sure that the initiator sends ``length`` bytes of data-out, as the CDB says."""
+        self.asked = length
         if length_of(self.command.data_out) < length:
             raise CheckCondition(Sense(SenseKey.ABORTED_COMMAND, DATA_PHASE_ERROR))
 
