@@ -64,6 +64,15 @@ class Task:
         if length_of(self.command.data_out) < length:
             raise CheckCondition(Sense(SenseKey.ABORTED_COMMAND, DATA_PHASE_ERROR))
 
+    def given(self, length: int, unit: int) -> int:
+        """How many of ``length`` bytes of data-out can be taken in wholes of ``unit`` bytes.
+
+        All of them, as a rule. An initiator that sends less than its CDB says is told so by the transport's
+        residual overflow (SAM-5 5.4.3), and what it did send is written.
+        """
+        self.asked = length
+        return min(length, length_of(self.command.data_out) // unit * unit)
+
     def refuse(self, name: str) -> CheckCondition:
         """ILLEGAL REQUEST, INVALID FIELD IN CDB, pointing at the field ``name``."""
         at = self.operation.cdb.layout.fields[name].byte
