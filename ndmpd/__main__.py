@@ -7,6 +7,7 @@ import click
 from ndmpd.admin.check import check
 from ndmpd.admin.demo import demo
 from ndmpd.admin.kill import kill
+from ndmpd.admin.san import san
 from ndmpd.admin.serve import serve
 from ndmpd.admin.sessions import sessions
 from ndmpd.admin.status import status
@@ -19,7 +20,7 @@ def main() -> None:
     """An NDMP data server and mover for Linux filers."""
 
 
-for command in (serve, check, status, sessions, kill, tape, demo):
+for command in (serve, check, status, sessions, kill, tape, san, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

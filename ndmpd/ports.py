@@ -51,12 +51,14 @@ class Command:
 class Result:
     """How a command ended: SAM status byte, sense data (empty if none), and bytes moved.
 
-    ``transferred`` counts data-in bytes delivered, or data-out bytes taken.
+    ``transferred`` counts data-in bytes delivered, or data-out bytes taken. ``asked``: data-out bytes that
+    the CDB speaks of, where a unit of this process could tell.
     """
 
     status: int
     sense: bytes = b""
     transferred: int = 0
+    asked: int = 0
 
 
 class Transport(Protocol):
@@ -66,6 +68,10 @@ class Transport(Protocol):
     """
 
     def execute(self, command: Command) -> Result: ...
+
+    @property
+    def most(self) -> int | None:
+        """Bytes that one command may move; None for any number. Drive logic cuts what is longer."""
 
     def backing(self, lba: int, blocks: int) -> FileExtent | None:
         """Blocks of a disk as bytes of a local file, where the unit has one; None elsewhere.

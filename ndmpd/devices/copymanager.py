@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ndmpd.devices.errors import DeviceError, TransportError, UnitDown
@@ -73,14 +73,33 @@ class Copied:
         return CopySense.of(self.sense).destination_sense if self.sense else None
 
 
+@dataclass(slots=True)
+class _UnderWay:
+    """A copy while it lasts, as ``CopyManager.copy`` was given it."""
+
+    list_id: int
+    stopped: Callable[[], bool]
+    moved: Callable[[int], None]
+    aborted: bool = False
+
+
 class CopyManager(Unit):
-    """``open_transport`` makes a path to the unit that takes EXTENDED COPY."""
+    """``open_transport`` makes a path to the unit that takes EXTENDED COPY.
+
+    One thread watches all the copies of its life, one after the other: to start one for each copy would cost
+    more than all else that is done for it.
+    """
 
     def __init__(self, open_transport: Callable[[], Transport], name: str) -> None:
         super().__init__(open_transport(), name)
         self._open_transport = open_transport
         self._asking: Unit | None = None
         self._lock = threading.Lock()
+        self._watcher: threading.Thread | None = None
+        self._closed = threading.Event()
+        self._under_way: _UnderWay | None = None
+        self._looking = threading.Lock()
+        """Held while the watcher deals with the copy under way, which it may not outlive."""
 
     def copies(self) -> bool:
         """Whether it takes EXTENDED COPY at all (3PC)."""
@@ -99,6 +118,9 @@ class CopyManager(Unit):
         return parameters, page
 
     def close(self) -> None:
+        self._closed.set()
+        if self._watcher is not None:
+            self._watcher.join()
         self.transport.close()
         with self._lock:
             if self._asking is not None:
@@ -115,10 +137,17 @@ class CopyManager(Unit):
         the copy is aborted. Raises CopyGoesOn.
         """
         data = order.put()
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._watch, name="copy watch", daemon=True)
+            self._watcher.start()
+        self._under_way = _UnderWay(order.list_id, stopped, moved)
         try:
-            with self._watching(order.list_id, stopped, moved):
+            try:
                 answer = self.send("extended copy", EXTENDED_COPY.put(length=len(data)), out=[Inline(data)],
                                    timeout=COPY_WITHIN)
+            finally:
+                with self._looking:
+                    self._under_way = None
         except DeviceError as failure:
             # A status other than CHECK CONDITION: the unit did not take the command.
             return Copied(failure.status, failure.sense, str(failure))
@@ -134,33 +163,24 @@ class CopyManager(Unit):
         if cdb[0] == EXTENDED_COPY.opcode:
             raise DeviceError(self.saying(doing), Status.CHECK_CONDITION, sense)
 
-    @contextmanager
-    def _watching(self, list_id: int, stopped: Callable[[], bool],
-                  moved: Callable[[int], None]) -> Iterator[None]:
-        over = threading.Event()
-        watch = threading.Thread(target=self._watch, args=(over, list_id, stopped, moved), name="copy watch",
-                                 daemon=True)
-        watch.start()
-        try:
-            yield
-        finally:
-            over.set()
-            watch.join()
+    def _watch(self) -> None:
+        """The watcher's thread, from the first copy until ``close``."""
+        while not self._closed.wait(_LOOK):
+            with self._looking:
+                if self._under_way is not None:
+                    self._look_at(self._under_way)
 
-    def _watch(self, over: threading.Event, list_id: int, stopped: Callable[[], bool],
-               moved: Callable[[int], None]) -> None:
+    def _look_at(self, copy: _UnderWay) -> None:
         """Ask how far the copy is; abort it on demand. That it cannot be asked is no fault of the copy."""
-        aborted = False
-        while not over.wait(_LOOK):
-            try:
-                if stopped() and not aborted:
-                    self.abort(list_id)
-                    aborted = True
-                status = self.status(list_id)
-                if status is not None and status.bytes_moved is not None:
-                    moved(status.bytes_moved)
-            except (NdmpdError, WireError) as failure:
-                log.debug("%s: %s", self.name, failure)
+        try:
+            if copy.stopped() and not copy.aborted:
+                self.abort(copy.list_id)
+                copy.aborted = True
+            status = self.status(copy.list_id)
+            if status is not None and status.bytes_moved is not None:
+                copy.moved(status.bytes_moved)
+        except (NdmpdError, WireError) as failure:
+            log.debug("%s: %s", self.name, failure)
 
     def status(self, list_id: int) -> CopyStatus | None:
         """RECEIVE COPY STATUS; None where the copy manager knows no copy of that identifier.

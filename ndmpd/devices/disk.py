@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ndmpd.datapath import length_of
 from ndmpd.devices.errors import DeviceError
+from ndmpd.devices.tape_outcome import shifted
 from ndmpd.devices.unit import SHORT, Unit
-from ndmpd.pieces import Piece
+from ndmpd.pieces import Piece, behind, first
 from ndmpd.ports import SourceFault, Transport
 from protocol.errors import WireError
 from protocol.scsi import command
@@ -60,13 +62,34 @@ class Disk(Unit):
 
     def read(self, lba: int, blocks: int, destinations: Sequence[Piece]) -> None:
         """Blocks into ``destinations``, in order. DeviceError where one cannot be read."""
-        cdb = self._cdb(command.READ_10, command.READ_16, lba, blocks)
-        self.must(f"read {blocks} blocks at {lba}", cdb, into=destinations, timeout=_TRANSFER)
+        for at, count, part, _ in self._parts(lba, blocks, destinations):
+            cdb = self._cdb(command.READ_10, command.READ_16, at, count)
+            self.must(f"read {count} blocks at {at}", cdb, into=part, timeout=_TRANSFER)
 
     def write(self, lba: int, blocks: int, pieces: Sequence[Piece]) -> tuple[SourceFault, ...]:
         """``pieces`` onto blocks; what could not be read of them is written as zeros, and returned."""
-        cdb = self._cdb(command.WRITE_10, command.WRITE_16, lba, blocks)
-        return self.must(f"write {blocks} blocks at {lba}", cdb, out=pieces, timeout=_TRANSFER).faults
+        faults: tuple[SourceFault, ...] = ()
+        for at, count, part, before in self._parts(lba, blocks, pieces):
+            cdb = self._cdb(command.WRITE_10, command.WRITE_16, at, count)
+            answer = self.must(f"write {count} blocks at {at}", cdb, out=part, timeout=_TRANSFER)
+            faults += shifted(before, answer.faults)
+        return faults
+
+    def _parts(self, lba: int, blocks: int,
+               pieces: Sequence[Piece]) -> Iterator[tuple[int, int, Sequence[Piece], int]]:
+        """What single commands move, as the disk and the transport take it: (first block, blocks, pieces,
+        bytes moved before).
+        """
+        block = length_of(pieces) // blocks if blocks else 1
+        most = self.limits.longest or blocks
+        if self.transport.most is not None:
+            most = min(most, max(1, self.transport.most // block))
+        moved = 0
+        while blocks > most:
+            yield lba, most, first(pieces, most * block), moved
+            pieces = behind(pieces, most * block)
+            lba, blocks, moved = lba + most, blocks - most, moved + most * block
+        yield lba, blocks, pieces, moved
 
     @staticmethod
     def _cdb(short: command.Cdb, long: command.Cdb, lba: int, blocks: int) -> bytes:

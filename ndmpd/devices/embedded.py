@@ -26,6 +26,8 @@ class EmbeddedTransport:
     time; TransportError where a copy is asked for and the copy manager does not run.
     """
 
+    most: int | None = None
+
     def __init__(self, san_dir: str | Path, unit_name: str, nexus: Nexus) -> None:
         self._nexus = nexus
         try:

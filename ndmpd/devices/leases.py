@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MOST = 4096
+_END = b"\n"
+"""Behind the units' names; what follows was written before. To cut the file each time would take longer."""
+_BETWEEN = "\t"
 _FILE = re.compile(r"(?P<manager>.+)\.copy(?P<id>\d{1,3})")
 
 
@@ -33,16 +36,16 @@ class Lease:
 
     @property
     def units(self) -> list[str]:
-        return os.pread(self._fd, _MOST, 0).decode().splitlines()
+        names = os.pread(self._fd, _MOST, 0).partition(_END)[0].decode()
+        return names.split(_BETWEEN) if names else []
 
     def begin(self, *units: str) -> None:
         """Written down before the copy is sent: should this process die, it is known what may still move."""
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, "\n".join(units).encode(), 0)
+        os.pwrite(self._fd, _BETWEEN.join(units).encode() + _END, 0)
 
     def end(self) -> None:
         """No copy with this identifier is under way."""
-        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, _END, 0)
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1
@@ -64,7 +67,7 @@ class Leases:
         One that a dead process left a copy on is not free: it may be under way still.
         """
         for list_id in range(1, self.copythreads + 1):
-            path = self.run_dir / f"{self.manager}.copy{list_id}"
+            path = f"{self.run_dir}/{self.manager}.copy{list_id}"
             found = _locked(path, self.manager, list_id, create=True)
             if found is not None:
                 if not found.units:
@@ -91,7 +94,7 @@ def abandoned(run_dir: Path, drive: str | None = None, manager: str | None = Non
             found.close()
 
 
-def _locked(path: Path, manager: str, list_id: int, *, create: bool) -> Lease | None:
+def _locked(path: str | Path, manager: str, list_id: int, *, create: bool) -> Lease | None:
     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
     with suppress(FileNotFoundError):
         fd = os.open(path, flags, 0o600)

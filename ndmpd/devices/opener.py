@@ -5,20 +5,29 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
 from ndmpd.config import Datamover, Settings, Unit
-from ndmpd.config_types import Virtual
+from ndmpd.config_types import Iscsi, Node, Virtual
 from ndmpd.devices.copymanager import CopyManager
 from ndmpd.devices.embedded import EmbeddedTransport
 from ndmpd.devices.errors import DeviceBusy, NoSuchDevice, UnitDown
+from ndmpd.devices.identity import verify
+from ndmpd.devices.initiator import login
+from ndmpd.devices.iscsi import IscsiTransport
 from ndmpd.devices.leases import abandoned
+from ndmpd.devices.sgio import SgTransport
+from ndmpd.devices.sysfs import Sysfs
 from ndmpd.errors import NdmpdError
 from ndmpd.pieces import FileExtent
 from ndmpd.ports import Command, Result, Transport
 from ndmpd.san.nexus import Nexus
+from protocol.scsi.spc import DeviceType
+
+_TYPES = {"disk": DeviceType.DISK, "drive": DeviceType.TAPE, "changer": DeviceType.CHANGER}
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +41,10 @@ class Exclusive:
 
     def execute(self, command: Command) -> Result:
         return self._transport.execute(command)
+
+    @property
+    def most(self) -> int | None:
+        return self._transport.most
 
     def backing(self, lba: int, blocks: int) -> FileExtent | None:
         return self._transport.backing(lba, blocks)
@@ -57,13 +70,14 @@ class Opener:
 
         Raises NoSuchDevice, DeviceBusy where another session has it, TransportError.
         """
+        kind = DeviceType.TAPE if name in self._settings.drive else DeviceType.CHANGER
         unit = self._settings.drive.get(name) or self._settings.changer.get(name)
         if unit is None or not unit.online:
             raise NoSuchDevice(f"there is no drive or changer {name!r}")
         claim = _claim(self._run_dir, name)
         try:
             self._fence(name)
-            return Exclusive(self._open(name, unit), claim)
+            return Exclusive(self._open(name, unit, kind), claim)
         except BaseException:
             os.close(claim)
             raise
@@ -86,13 +100,13 @@ class Opener:
         unit = self._settings.disk.get(name)
         if unit is None or not unit.online:
             raise NoSuchDevice(f"there is no disk {name!r}")
-        return self._open(name, unit)
+        return self._open(name, unit, DeviceType.DISK)
 
     def unit(self, name: str) -> Transport:
         """Any unit, to ask it who it is."""
-        for _, found, unit in self._settings.units:
+        for table, found, unit in self._settings.units:
             if found == name:
-                return self._open(name, unit)
+                return self._open(name, unit, _TYPES[table])
         raise NoSuchDevice(f"there is no device {name!r}")
 
     def copy_manager(self, name: str) -> Transport:
@@ -100,21 +114,41 @@ class Opener:
         mover = self._settings.copy_managers.get(name)
         if mover is None:
             raise NoSuchDevice(f"there is no data mover {name!r} of type SCSI")
-        return self._open(name, mover)
+        return self._open(name, mover, None)
 
-    def _open(self, name: str, unit: Unit | Datamover) -> Transport:
-        if not isinstance(unit.device, Virtual):
-            raise NoSuchDevice(f"{name}: this version reaches devices of the embedded SAN alone; write "
-                               "virtual:NAME as its device")
+    def _open(self, name: str, unit: Unit | Datamover, kind: DeviceType | None) -> Transport:
+        """The unit that ``unit.device`` leads to, if it is the one that is meant."""
+        check = partial(verify, name=name, wwn=unit.wwn, serial=unit.serial, type=kind)
+        match unit.device:
+            case Iscsi(host, port, target, lun):
+                return IscsiTransport(login(self._settings.initiator, host, port, target), lun, check)
+            case Node(path):
+                return _checked(SgTransport(Sysfs().generic(path)), check)
+            case Virtual(unit_name):
+                transport = self._embedded(unit_name)
+                known = unit.wwn is None and unit.serial is None
+                return transport if known else _checked(transport, check)
+        raise NoSuchDevice(f"{name} has no device")
+
+    def _embedded(self, unit_name: str) -> Transport:
         san = self._settings.server.state_dir / "san"
         if self._nexus is None:
             self._nexus = Nexus(san)
-        return EmbeddedTransport(san, unit.device.name, self._nexus)
+        return EmbeddedTransport(san, unit_name, self._nexus)
 
     def close(self) -> None:
         if self._nexus is not None:
             self._nexus.close()
             self._nexus = None
+
+
+def _checked(transport: Transport, check: Callable[[Transport], None]) -> Transport:
+    try:
+        check(transport)
+    except BaseException:
+        transport.close()
+        raise
+    return transport
 
 
 def _claim(run_dir: Path, name: str) -> int:

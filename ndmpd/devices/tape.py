@@ -22,11 +22,12 @@ from protocol.scsi.sense import Sense, SenseKey
 
 
 class TapeDrive(TapeMotion):
-    """``largest_transfer``: most bytes that the transport carries with one command, where it has a limit."""
+    """``largest_transfer``: most bytes moved by one command, where that is less than the transport's own."""
 
     def __init__(self, transport: Transport, name: str = "tape", largest_transfer: int | None = None) -> None:
         super().__init__(transport, name)
-        self._largest = largest_transfer
+        self._largest = min((limit for limit in (largest_transfer, transport.most) if limit is not None),
+                            default=None)
         self._fixed_refused = False
 
     # Writing.

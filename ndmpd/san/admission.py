@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 
-from ndmpd.san.commands import READ_12, SPACE_16, VERIFY_10, VERIFY_16
+from ndmpd.san.commands import (
+    PRE_FETCH_10,
+    PRE_FETCH_16,
+    READ_12,
+    SPACE_16,
+    VERIFY_10,
+    VERIFY_12,
+    VERIFY_16,
+)
 from protocol.scsi import command as scsi
 from protocol.scsi.command import Cdb
 from protocol.scsi.reservations import RESERVE_IN, RESERVE_OUT
@@ -31,9 +39,9 @@ _ANYONE = (
     scsi.RESERVE_6, scsi.RELEASE_6, *RESERVE_IN.values(), *RESERVE_OUT.values())
 _READERS = (
     scsi.MODE_SENSE_6, scsi.MODE_SENSE_10, scsi.REPORT_SUPPORTED_OPCODES, scsi.READ_ATTRIBUTE,
-    scsi.READ_6_DISK, scsi.READ_10, READ_12, scsi.READ_16, VERIFY_10, VERIFY_16, scsi.GET_LBA_STATUS,
-    scsi.READ_6_TAPE, scsi.READ_POSITION, scsi.REWIND, scsi.SPACE_6, SPACE_16, scsi.LOCATE_10,
-    scsi.LOCATE_16)
+    scsi.READ_6_DISK, scsi.READ_10, READ_12, scsi.READ_16, VERIFY_10, VERIFY_12, VERIFY_16,
+    PRE_FETCH_10, PRE_FETCH_16, scsi.GET_LBA_STATUS, scsi.READ_6_TAPE, scsi.READ_POSITION,
+    scsi.REWIND, scsi.SPACE_6, SPACE_16, scsi.LOCATE_10, scsi.LOCATE_16)
 _TABLE: dict[Cdb, Admission] = {**dict.fromkeys(_ANYONE, Admission.ANYONE),
                                 **dict.fromkeys(_READERS, Admission.READERS)}
 

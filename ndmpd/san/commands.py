@@ -14,12 +14,18 @@ from protocol.scsi.command import Cdb, Opcode
 
 
 class UnitOpcode(IntEnum):
+    WRITE_AND_VERIFY_10 = 0x2E
     VERIFY_10 = 0x2F
+    PRE_FETCH_10 = 0x34
     WRITE_FILEMARKS_16 = 0x80
+    WRITE_AND_VERIFY_16 = 0x8E
     VERIFY_16 = 0x8F
+    PRE_FETCH_16 = 0x90
     SPACE_16 = 0x91
     READ_12 = 0xA8
     WRITE_12 = 0xAA
+    WRITE_AND_VERIFY_12 = 0xAE
+    VERIFY_12 = 0xAF
 
 
 def _cdb(opcode: UnitOpcode, /, **fields: Bits) -> Cdb:
@@ -34,6 +40,18 @@ READ_12 = _cdb(UnitOpcode.READ_12, protect=Bits(1, 3, 5), dpo=Bits(1, 1, 4), fua
                lba=Bits(2, 32), blocks=Bits(6, 32))
 WRITE_12 = _cdb(UnitOpcode.WRITE_12, protect=Bits(1, 3, 5), dpo=Bits(1, 1, 4), fua=Bits(1, 1, 3),
                 lba=Bits(2, 32), blocks=Bits(6, 32))
+WRITE_AND_VERIFY_10 = _cdb(UnitOpcode.WRITE_AND_VERIFY_10, protect=Bits(1, 3, 5), dpo=Bits(1, 1, 4),
+                           check=Bits(1, 2, 1), lba=Bits(2, 32), blocks=Bits(7, 16))
+WRITE_AND_VERIFY_12 = _cdb(UnitOpcode.WRITE_AND_VERIFY_12, protect=Bits(1, 3, 5), dpo=Bits(1, 1, 4),
+                           check=Bits(1, 2, 1), lba=Bits(2, 32), blocks=Bits(6, 32))
+WRITE_AND_VERIFY_16 = _cdb(UnitOpcode.WRITE_AND_VERIFY_16, protect=Bits(1, 3, 5), dpo=Bits(1, 1, 4),
+                           check=Bits(1, 2, 1), lba=Bits(2, 64), blocks=Bits(10, 32))
+PRE_FETCH_10 = _cdb(UnitOpcode.PRE_FETCH_10, immed=Bits(1, 1, 1), lba=Bits(2, 32), group=Bits(6, 5),
+                    blocks=Bits(7, 16))
+PRE_FETCH_16 = _cdb(UnitOpcode.PRE_FETCH_16, immed=Bits(1, 1, 1), lba=Bits(2, 64), blocks=Bits(10, 32),
+                    group=Bits(14, 5))
+VERIFY_12 = _cdb(UnitOpcode.VERIFY_12, protect=Bits(1, 3, 5), dpo=Bits(1, 1, 4), check=Bits(1, 2, 1),
+                 lba=Bits(2, 32), blocks=Bits(6, 32))
 VERIFY_10 = _cdb(UnitOpcode.VERIFY_10, protect=Bits(1, 3, 5), dpo=Bits(1, 1, 4), check=Bits(1, 2, 1),
                  lba=Bits(2, 32), blocks=Bits(7, 16))
 VERIFY_16 = _cdb(UnitOpcode.VERIFY_16, protect=Bits(1, 3, 5), dpo=Bits(1, 1, 4), check=Bits(1, 2, 1),

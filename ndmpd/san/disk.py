@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ndmpd.datapath import copy_from_file, copy_to_file, read_bytes
 from ndmpd.pieces import FileExtent, Inline, OpenFile, Piece, split
-from ndmpd.san.commands import READ_12, VERIFY_10, VERIFY_16, WRITE_12
+from ndmpd.san.commands import (
+    PRE_FETCH_10,
+    PRE_FETCH_16,
+    READ_12,
+    VERIFY_10,
+    VERIFY_12,
+    VERIFY_16,
+    WRITE_12,
+    WRITE_AND_VERIFY_10,
+    WRITE_AND_VERIFY_12,
+    WRITE_AND_VERIFY_16,
+)
 from ndmpd.san.copymanager.commands import THIRD_PARTY_OPERATIONS
 from ndmpd.san.dataphase import clip
 from ndmpd.san.errors import CheckCondition, refused
@@ -32,7 +44,7 @@ from protocol.scsi.sbc import (
     take_unmap,
 )
 from protocol.scsi.sense import Sense, SenseKey
-from protocol.scsi.spc import BlockDescriptor, DeviceType, Vpd, VpdPage
+from protocol.scsi.spc import BlockDescriptor, DeviceType, Inquiry, Vpd, VpdPage
 
 _PHYSICAL = 4096
 """Bytes of a physical block: the file system's below, as good as always."""
@@ -42,6 +54,10 @@ _CHUNK = 1 << 20
 _MISCOMPARE = 0x1D00
 _CACHING, _CONTROL = 0x08, 0x0A
 _WRITE_CACHE = 0x04
+_VERSIONS = (0x00A0, 0x0460, 0x04C0)
+"""SAM-5, SPC-4, SBC-3: without the last, initiators do not believe pages that SBC-3 made longer."""
+_NOT_ROTATING = (1).to_bytes(2, "big") + bytes(58)
+"""Body of VPD page B1h (SBC-3 6.6.2)."""
 
 
 def _range(disk: Disk, task: Task) -> tuple[int, int]:
@@ -60,8 +76,7 @@ def _read(disk: Disk, task: Task, lba: int, blocks: int) -> None:
 
 
 def _write(disk: Disk, task: Task, lba: int, blocks: int) -> None:
-    length = blocks * disk.block_length
-    task.expect(length)
+    length = task.given(blocks * disk.block_length, disk.block_length)
     if length:
         pieces = clip(task.command.data_out, length)
         task.transferred = copy_to_file(pieces, disk.file.fd, lba * disk.block_length, task.command.faults)
@@ -75,6 +90,21 @@ def read(disk: Disk, task: Task) -> None:
 
 def write(disk: Disk, task: Task) -> None:
     _write(disk, task, *_range(disk, task))
+
+
+def write_and_verify(disk: Disk, task: Task) -> None:
+    """The file system's word counts for what is on the medium; comparing (BYTCHK) could find nothing else."""
+    if task.field["check"] not in (0, 1):
+        raise task.refuse("check")
+    _write(disk, task, *_range(disk, task))
+    os.fdatasync(disk.file.fd)
+
+
+def pre_fetch(disk: Disk, task: Task) -> None:
+    """Always GOOD, never CONDITION MET: what the cache will hold is the kernel's to say."""
+    lba, blocks = _range(disk, task)
+    os.posix_fadvise(disk.file.fd, lba * disk.block_length, blocks * disk.block_length,
+                     os.POSIX_FADV_WILLNEED)
 
 
 def _short_range(disk: Disk, task: Task) -> tuple[int, int]:
@@ -195,7 +225,13 @@ DISK_OPERATIONS = (
     Operation(WRITE_12, write),
     Operation(scsi.WRITE_16, write),
     Operation(VERIFY_10, verify),
+    Operation(VERIFY_12, verify),
     Operation(VERIFY_16, verify),
+    Operation(WRITE_AND_VERIFY_10, write_and_verify),
+    Operation(WRITE_AND_VERIFY_12, write_and_verify),
+    Operation(WRITE_AND_VERIFY_16, write_and_verify),
+    Operation(PRE_FETCH_10, pre_fetch),
+    Operation(PRE_FETCH_16, pre_fetch),
     Operation(scsi.SYNCHRONIZE_CACHE_10, synchronize_cache),
     Operation(scsi.SYNCHRONIZE_CACHE_16, synchronize_cache),
     Operation(scsi.START_STOP_UNIT, start_stop_unit),
@@ -244,6 +280,9 @@ class Disk(Unit):
     def failure(self, error: Exception) -> Sense:
         return Sense(SenseKey.MEDIUM_ERROR, Asc.WRITE_ERROR)
 
+    def inquiry(self) -> Inquiry:
+        return replace(super().inquiry(), versions=_VERSIONS)
+
     def vpd(self) -> dict[int, bytes]:
         limits = TransferLimits(granularity=self._physical, optimal=_CHUNK // self.block_length,
                                 unmap_blocks=_MAX_RUN, unmap_descriptors=_MAX_RUNS,
@@ -251,6 +290,8 @@ class Disk(Unit):
         provisioning = put_provisioning(unmap=True, write_same=True, reads_zeros=True, thin=True)
         return {**super().vpd(),
                 Vpd.BLOCK_LIMITS: VpdPage(self.device_type, Vpd.BLOCK_LIMITS, limits.put()).put(),
+                Vpd.BLOCK_CHARACTERISTICS:
+                    VpdPage(self.device_type, Vpd.BLOCK_CHARACTERISTICS, _NOT_ROTATING).put(),
                 Vpd.PROVISIONING: VpdPage(self.device_type, Vpd.PROVISIONING, provisioning).put()}
 
     def modes(self) -> Modes:

@@ -110,6 +110,9 @@ def log_sense(unit: Unit, task: Task) -> None:
 
 _ALL, _BY_OPCODE, _BY_ACTION, _EITHER = range(4)
 _NOT_SUPPORTED, _AS_STANDARD = 1, 3
+_CTDP, _CTDP_OF_ALL = 0x80, 0x02
+_NO_TIMES = (10).to_bytes(2, "big") + bytes(10)
+"""A command time-outs descriptor that specifies nothing (SPC-4 6.35.4)."""
 
 
 def _usage(operation: Operation) -> bytes:
@@ -122,13 +125,15 @@ def _usage(operation: Operation) -> bytes:
 
 
 def report_supported_opcodes(unit: Unit, task: Task) -> None:
-    """SPC-4 6.35. Time-outs descriptors (RCTD) are not given: no command here has a nominal time."""
+    """SPC-4 6.35. Where time-outs are asked for (RCTD), all are "not specified"."""
     field, table = task.field, unit.operations
     options, opcode, action = field["options"], field["requested_opcode"], field["requested_action"]
     if options == _ALL:
+        flags, times = (_CTDP_OF_ALL, _NO_TIMES) if field["rctd"] else (0, b"")
         body = b"".join(
             bytes((one.cdb.opcode, 0)) + (one.cdb.action or 0).to_bytes(2, "big")
-            + bytes((0, one.cdb.action is not None)) + one.cdb.size.to_bytes(2, "big") for one in table.all)
+            + bytes((0, flags | (one.cdb.action is not None))) + one.cdb.size.to_bytes(2, "big") + times
+            for one in table.all)
         task.send(len(body).to_bytes(4, "big") + body, field["allocation"])
         return
     if options > _EITHER:
@@ -144,7 +149,9 @@ def report_supported_opcodes(unit: Unit, task: Task) -> None:
         task.send(bytes((0, _NOT_SUPPORTED, 0, 0)), field["allocation"])
     else:
         usage = _usage(found)
-        task.send(bytes((0, _AS_STANDARD)) + len(usage).to_bytes(2, "big") + usage, field["allocation"])
+        flags, times = (_CTDP, _NO_TIMES) if field["rctd"] else (0, b"")
+        task.send(bytes((0, flags | _AS_STANDARD)) + len(usage).to_bytes(2, "big") + usage + times,
+                  field["allocation"])
 
 
 PRIMARY_OPERATIONS = (

@@ -35,13 +35,16 @@ class Operation:
 
 @dataclass(slots=True)
 class Task:
-    """``field``: the CDB's fields by name. ``transferred``: bytes of data moved so far."""
+    """``field``: the CDB's fields by name. ``transferred``: bytes of data moved so far. ``asked``: see
+    ``Result``.
+    """
 
     nexus: str
     command: Command
     operation: Operation
     field: dict[str, int]
     transferred: int = 0
+    asked: int = 0
 
     def send(self, data: bytes, allocation: int) -> None:
         """Data-in of a command with an allocation length, which may cut it (SPC-4 4.2.5.6)."""
@@ -57,8 +60,18 @@ class Task:
 
     def expect(self, length: int) -> None:
         """Make sure that the initiator sends ``length`` bytes of data-out, as the CDB says."""
+        self.asked = length
         if length_of(self.command.data_out) < length:
             raise CheckCondition(Sense(SenseKey.ABORTED_COMMAND, DATA_PHASE_ERROR))
+
+    def given(self, length: int, unit: int) -> int:
+        """How many of ``length`` bytes of data-out can be taken in wholes of ``unit`` bytes.
+
+        All of them, as a rule. An initiator that sends less than its CDB says is told so by the transport's
+        residual overflow (SAM-5 5.4.3), and what it did send is written.
+        """
+        self.asked = length
+        return min(length, length_of(self.command.data_out) // unit * unit)
 
     def refuse(self, name: str) -> CheckCondition:
         """ILLEGAL REQUEST, INVALID FIELD IN CDB, pointing at the field ``name``."""

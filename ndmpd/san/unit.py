@@ -151,7 +151,7 @@ class Unit:
                 raise Conflict
             task = Task(nexus, command, operation, fields)
             operation.handler(self, task)
-            return Result(Status.GOOD, transferred=task.transferred)
+            return Result(Status.GOOD, transferred=task.transferred, asked=task.asked)
         except Conflict:
             return Result(Status.RESERVATION_CONFLICT)
         except CheckCondition as check:
@@ -159,7 +159,7 @@ class Unit:
         except (OSError, SanError) as error:
             _log.error("%s: command %s failed: %s", self.name, command.cdb.hex(" "), error)
             sense = self.failure(error)
-        return Result(Status.CHECK_CONDITION, sense.put(), task.transferred if task else 0)
+        return Result(Status.CHECK_CONDITION, sense.put(), *((task.transferred, task.asked) if task else ()))
 
     def failure(self, error: Exception) -> Sense:
         """What an error of the store behind the unit is to an initiator."""
@@ -245,6 +245,23 @@ class Unit:
         reservation = self._reservation()
         reservation.release(nexus)
         self.state.holder = reservation.holder
+
+    # What happens to nexuses and the whole unit; for the holder of ``exclusive``.
+
+    def lose(self, nexus: str) -> None:
+        """I_T nexus loss (SAM-5 6.3.4): what the nexus held is free, and it hears of it if it comes again.
+
+        Persistent reservations stay.
+        """
+        self.release(nexus)
+        self.prevent(nexus, False)
+        self.state.attentions.pop(nexus, None)
+
+    def reset(self) -> None:
+        """Logical unit reset (SAM-5 6.3.3): nobody holds anything, but persistent reservations."""
+        self.state.holder = None
+        self.state.preventing = []
+        self.alert(Asc.DEVICE_RESET)
 
     # Removal of the medium.
 

@@ -44,6 +44,7 @@ class ScriptedDrive:
     sent: list[int] = field(default_factory=list)
     cdbs: list[bytes] = field(default_factory=list)
     closed: int = 0
+    most: int | None = None
 
     def execute(self, command: Command) -> Result:
         opcode = command.cdb[0]

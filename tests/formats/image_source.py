@@ -34,6 +34,8 @@ class FileDisk:
     limits: TransferLimits = field(default_factory=TransferLimits)
     write_protected: bool = False
 
+    most = None
+
     def __post_init__(self) -> None:
         self.file = OpenFile(os.open(self.path, os.O_RDWR), str(self.path))
 

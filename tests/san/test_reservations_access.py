@@ -8,7 +8,20 @@ import pytest
 
 from ndmpd.ports import Command
 from ndmpd.san import San
-from ndmpd.san.commands import READ_12, SPACE_16, VERIFY_10, VERIFY_16, WRITE_12, WRITE_FILEMARKS_16
+from ndmpd.san.commands import (
+    PRE_FETCH_10,
+    PRE_FETCH_16,
+    READ_12,
+    SPACE_16,
+    VERIFY_10,
+    VERIFY_12,
+    VERIFY_16,
+    WRITE_12,
+    WRITE_AND_VERIFY_10,
+    WRITE_AND_VERIFY_12,
+    WRITE_AND_VERIFY_16,
+    WRITE_FILEMARKS_16,
+)
 from ndmpd.san.registry import UNIT_CLASSES
 from protocol.scsi import command as scsi
 from protocol.scsi.command import Cdb, Opcode, Status
@@ -41,9 +54,11 @@ PRIMARY = (
                                                        (("prevent", 1),)))
 DISK = (
     Row(scsi.READ_6_DISK, READERS, (("blocks", 1),)), Row(scsi.READ_10, READERS), Row(READ_12, READERS),
-    Row(scsi.READ_16, READERS), Row(VERIFY_10, READERS), Row(VERIFY_16, READERS),
+    Row(scsi.READ_16, READERS), Row(VERIFY_10, READERS), Row(VERIFY_12, READERS),
+    Row(VERIFY_16, READERS), Row(PRE_FETCH_10, READERS), Row(PRE_FETCH_16, READERS),
     Row(scsi.GET_LBA_STATUS, READERS), Row(scsi.READ_CAPACITY_10, ANYONE), Row(scsi.READ_CAPACITY_16, ANYONE),
     Row(scsi.WRITE_6_DISK, HOLDERS, (("blocks", 1),), bytes(512)), Row(scsi.WRITE_10, HOLDERS),
+    Row(WRITE_AND_VERIFY_10, HOLDERS), Row(WRITE_AND_VERIFY_12, HOLDERS), Row(WRITE_AND_VERIFY_16, HOLDERS),
     Row(WRITE_12, HOLDERS), Row(scsi.WRITE_16, HOLDERS), Row(scsi.WRITE_SAME_16, HOLDERS, (("ndob", 1),)),
     Row(scsi.UNMAP, HOLDERS), Row(scsi.SYNCHRONIZE_CACHE_10, HOLDERS),
     Row(scsi.SYNCHRONIZE_CACHE_16, HOLDERS), Row(scsi.START_STOP_UNIT, HOLDERS),

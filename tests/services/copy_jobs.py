@@ -106,6 +106,8 @@ def learnt(lines: list[str]) -> set[str]:
 class Wrapped:
     """A path to a copy manager whose answers are changed."""
 
+    most = None
+
     def __init__(self, inner: Transport) -> None:
         self.inner = inner
 

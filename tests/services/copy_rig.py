@@ -30,6 +30,7 @@ from ndmpd.san.copymanager import engine, gathering, moves, streams
 from ndmpd.san.copymanager import image as copied_image
 from ndmpd.san.copymanager.profile import PROFILES
 from ndmpd.san.copymanager.server import CopyManagerServer
+from ndmpd.san.medium import load_facts, save_facts
 from ndmpd.san.nexus import Nexus
 from ndmpd.services.copy_path import CopyPath
 from ndmpd.services.copying import Run
@@ -53,14 +54,17 @@ class Place:
     """A SAN with blank cartridges and a running copy manager, until ``close``."""
 
     def __init__(self, folder: Path, capacity: int = 64 << 20, early_warning: int = 0,
-                 cartridges: int = 1) -> None:
+                 cartridges: int = 1, block_length: int = BLOCK, disk_size: int = DISK) -> None:
         self.capacity = capacity
+        self.disk_size = disk_size
         self.san = create(folder, capacity=capacity, early_warning=early_warning, cartridges=cartridges,
-                          drives=1, disks=2, disk_size=DISK, flush=Flush.NOTHING)
+                          drives=1, disks=2, disk_size=disk_size, flush=Flush.NOTHING,
+                          block_length=block_length)
         self.cartridges = [replace(self.san) for _ in range(cartridges)]
         self.run_dir = folder / "run"
         self.run_dir.mkdir()
-        self.san.disk_path("disk0").write_bytes(SEA)
+        with self.san.disk_path("disk0").open("r+b") as disk:
+            disk.write(SEA)
         self._nexus = Nexus(self.san.path)
         self._changer = Changer(EmbeddedTransport(self.san.path, "mc0", self._nexus), "mc0")
         self._changer.open()
@@ -110,10 +114,18 @@ class Place:
         self.used = {0}
         with self.san.disk_path("disk1").open("r+b") as disk:
             disk.truncate(0)
-            disk.truncate(DISK)
+            disk.truncate(self.disk_size)
         self.profile({})
         for lease in self.run_dir.iterdir():
             lease.unlink()
+
+    def fit(self, capacity: int, early_warning: int) -> None:
+        """Make all cartridges another length."""
+        for folder in self.san.cartridges.iterdir():
+            save_facts(folder, replace(load_facts(folder), capacity=capacity, early_warning=early_warning))
+        # Out and in again: a drive knows the one that it has.
+        self._changer.move(self._drive, self._homes[self.loaded])
+        self._changer.move(self._homes[self.loaded], self._drive)
 
     def profile(self, settings: dict[str, Any]) -> None:
         path = self.san.path / PROFILES
@@ -228,10 +240,11 @@ class Places:
         self._stack = ExitStack()
         self._folder = Path(tempfile.mkdtemp(prefix="copies", dir="/dev/shm"))
         self._stack.callback(shutil.rmtree, self._folder)
-        self._known: dict[tuple[int, int, int], Place] = {}
+        self._known: dict[tuple[int, int, int, int, int], Place] = {}
 
-    def get(self, capacity: int = 64 << 20, early_warning: int = 0, cartridges: int = 1) -> Place:
-        key = capacity, early_warning, cartridges
+    def get(self, capacity: int = 64 << 20, early_warning: int = 0, cartridges: int = 1,
+            block_length: int = BLOCK, disk_size: int = DISK) -> Place:
+        key = capacity, early_warning, cartridges, block_length, disk_size
         if key not in self._known:
             place = Place(self._folder / str(len(self._known)), *key)
             self._stack.callback(place.close)

@@ -224,7 +224,10 @@ class Rig:
 
     def recover(self, take: Callable[[LocalInlet | RemoteInlet], None], spans: Sequence[tuple[San, int, int]],
                 record_size: int, *, local: bool = True) -> list[Happening]:
-        """Run ``take`` with a reader of the stream that lies on ``spans``: (cartridge, offset, length)."""
+        """Run ``take`` with a reader of the stream that lies on ``spans``: (cartridge, offset, length).
+
+        Each is a window; those of one cartridge follow each other from its beginning.
+        """
         ours, theirs = channel.pair() if local else tcp_pair()
         asked: queue.Queue[tuple[int, int]] = queue.Queue()
         failures: list[BaseException] = []
@@ -244,18 +247,24 @@ class Rig:
                 except Exception as failure:
                     failures.append(failure)
 
-        self.mount(spans[0][0], TapeOpenMode.READ)
+        def stand(index: int) -> None:
+            self.mount(spans[index][0], TapeOpenMode.READ)
+            before = sum(length for san, _, length in spans[:index] if san is spans[index][0])
+            if before:
+                self.mtio(TapeMtioOp.FSR, before // record_size)
+
+        stand(0)
         self.start(theirs, MoverMode.WRITE, record_size, local=local, offset=spans[0][1], length=spans[0][2])
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         happened: list[Happening] = []
-        wanted = 0
+        current: int = 0
         while True:
             event = self.next()
             happened.append(event)
             if isinstance(event, MoverHalted):
                 break
-            current = next(index for index, span in enumerate(spans) if span[0] is self._mounted)
+            index: int | None
             if event.reason == MoverPauseReason.SEEK:
                 wanted = event.seek_position
                 index = next((at for at, (_, offset, length) in enumerate(spans)
@@ -265,7 +274,8 @@ class Rig:
             if index is None:
                 self.mover.end()
                 break
-            self.mount(spans[index][0], TapeOpenMode.READ)
+            stand(index)
+            current = index
             self.go_on(spans[index][1], spans[index][2])
         thread.join(PATIENCE)
         assert not thread.is_alive(), "DATA was left hanging"

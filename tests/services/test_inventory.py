@@ -25,6 +25,8 @@ from protocol.scsi.spc import Designator, DesignatorType, Inquiry, put_identific
 class ToldUnit:
     """A unit that answers INQUIRY and READ CAPACITY from a script, and counts what it was asked."""
 
+    most = None
+
     def __init__(self, kind: int, product: str, serial: str = "", naa: str = "", attentions: int = 0) -> None:
         self.kind, self.product, self.serial, self.naa = kind, product, serial, naa
         self.attentions = attentions

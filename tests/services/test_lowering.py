@@ -21,6 +21,8 @@ CONTENT = bytes(number % 251 for number in range(64 * BLOCK))
 class Distant(EmbeddedTransport):
     """A disk that can only be reached by READ and WRITE."""
 
+    most = None
+
     def backing(self, lba: int, blocks: int) -> FileExtent | None:
         return None
 

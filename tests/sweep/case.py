@@ -116,6 +116,8 @@ class Field:
 class Unbacked:
     """A disk that is reached by SCSI alone."""
 
+    most = None
+
     def __init__(self, inner: Transport) -> None:
         self.inner = inner
 

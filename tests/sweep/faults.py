@@ -155,6 +155,8 @@ class Plan:
 class FaultyTransport:
     """The path to a drive, on which ``plan`` happens."""
 
+    most = None
+
     def __init__(self, inner: Transport, plan: Plan) -> None:
         self.inner, self.plan = inner, plan
 

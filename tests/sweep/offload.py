@@ -185,6 +185,8 @@ class Trouble:
 class CopyTransport:
     """The path to a copy manager, on which ``trouble`` happens."""
 
+    most = None
+
     def __init__(self, inner: Transport, trouble: Trouble) -> None:
         self.inner, self.trouble = inner, trouble
 

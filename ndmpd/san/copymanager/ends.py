@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ndmpd.pieces import Piece
 from ndmpd.ports import Command, Result, SourceFault
 from ndmpd.san.copymanager.failure import CopyFailure, field_failure
+from ndmpd.san.copymanager.pace import Pace
 from ndmpd.san.errors import UnitBusy
 from ndmpd.san.folder import San
 from ndmpd.san.registry import UNIT_CLASSES, open_unit
@@ -20,7 +21,7 @@ from protocol.scsi.asc import Asc
 from protocol.scsi.command import Status
 from protocol.scsi.cscd import COPY_MANAGER, NULL_BLOCK, NULL_STREAM, DeviceParameters, Identification
 from protocol.scsi.sense import Reported, SegmentPointer, Sense, SenseKey
-from protocol.scsi.spc import DeviceType
+from protocol.scsi.spc import Designator, DeviceType
 from protocol.scsi.xcopy import ParameterList, cscd_offset
 
 _PATIENCE = 60.0
@@ -32,7 +33,9 @@ class Units:
 
     def __init__(self, san: San) -> None:
         self.san = san
+        self.pace = Pace()
         self._open: dict[str, Unit] = {}
+        self._names: dict[Designator, str] = {}
 
     def get(self, name: str) -> Unit:
         """SanError where the SAN has none of that name."""
@@ -42,10 +45,11 @@ class Units:
 
     def find(self, cscd: Identification) -> Unit | None:
         """The unit that gives this designator of itself."""
-        for name, record in self.san.units.items():
-            if cscd.designator in self.san.designators(name, UNIT_CLASSES[record.type].product):
-                return self.get(name)
-        return None
+        if not self._names:
+            self._names = {designator: name for name, record in self.san.units.items()
+                           for designator in self.san.designators(name, UNIT_CLASSES[record.type].product)}
+        name = self._names.get(cscd.designator)
+        return None if name is None else self.get(name)
 
     def close(self) -> None:
         for unit in self._open.values():
@@ -60,8 +64,9 @@ class End:
     """
 
     def __init__(self, nexus: str, unit: Unit | None, kind: DeviceType, parameters: DeviceParameters | None,
-                 pointer: SegmentPointer | None) -> None:
+                 pointer: SegmentPointer | None, pace: Pace) -> None:
         self.nexus = nexus
+        self.pace = pace
         self.unit = unit
         self.kind = kind
         self.parameters = parameters
@@ -130,10 +135,10 @@ class Ends:
     def _find(self, ident: int, at: int) -> End:
         if ident == COPY_MANAGER:
             unit = self._units.get(self._unit_name)
-            return End(self._nexus, unit, unit.device_type, None, None)
+            return End(self._nexus, unit, unit.device_type, None, None, self._units.pace)
         if ident in (NULL_BLOCK, NULL_STREAM):
             kind = DeviceType.DISK if ident == NULL_BLOCK else DeviceType.TAPE
-            return End(self._nexus, None, kind, None, None)
+            return End(self._nexus, None, kind, None, None, self._units.pace)
         cscd = self._list.cscd(ident)
         if not isinstance(cscd, Identification):
             raise field_failure(at, Asc.UNREACHABLE_COPY_TARGET)
@@ -143,4 +148,4 @@ class Ends:
             raise CopyFailure(Asc.COPY_TARGET_NOT_REACHABLE, pointer)
         if cscd.device_type != found.device_type:
             raise CopyFailure(Asc.INCORRECT_COPY_TARGET_TYPE, pointer)
-        return End(self._nexus, found, found.device_type, cscd.parameters, pointer)
+        return End(self._nexus, found, found.device_type, cscd.parameters, pointer, self._units.pace)

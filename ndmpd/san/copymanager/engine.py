@@ -17,9 +17,10 @@ from ndmpd.san.copymanager.ends import End, Ends
 from ndmpd.san.copymanager.failure import CopyFailure, CopyStopped, field_failure
 from ndmpd.san.copymanager.gathering import Accounts, Gathering
 from ndmpd.san.copymanager.held import Held
+from ndmpd.san.copymanager.pace import RUN
 from ndmpd.san.copymanager.profile import Profile
 from ndmpd.san.copymanager.residue import Residue, read_whole
-from ndmpd.san.copymanager.streams import RUN, Stream
+from ndmpd.san.copymanager.streams import Stream
 from ndmpd.san.errors import SanError
 from protocol.scsi.asc import Asc
 from protocol.scsi.segments import InlineToStream, Segment

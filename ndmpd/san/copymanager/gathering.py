@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from ndmpd.datapath import length_of
 from ndmpd.pieces import Piece, behind
 from ndmpd.san.copymanager.failure import CopyFailure, CopyStopped
+from ndmpd.san.copymanager.pace import RUN
 from ndmpd.san.copymanager.residue import Residue
-from ndmpd.san.copymanager.streams import RUN, Stream
+from ndmpd.san.copymanager.streams import Stream
 
 
 @dataclass(slots=True)

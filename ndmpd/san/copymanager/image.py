@@ -8,7 +8,8 @@ from ndmpd.san.copymanager.checks import DESTINATION_AT, SOURCE_AT
 from ndmpd.san.copymanager.ends import sense_of
 from ndmpd.san.copymanager.engine import Copy
 from ndmpd.san.copymanager.failure import CopyFailure
-from ndmpd.san.copymanager.streams import RUN, Stream
+from ndmpd.san.copymanager.pace import RUN
+from ndmpd.san.copymanager.streams import Stream
 from protocol.scsi import command as scsi
 from protocol.scsi.asc import Asc
 from protocol.scsi.segments import TapeImage

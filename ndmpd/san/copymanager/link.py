@@ -12,6 +12,7 @@ import socket
 import time
 import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ndmpd.datapath import length_of, read_bytes
@@ -40,6 +41,7 @@ class Link:
         self._san_dir = Path(san_dir)
         self._nexus = nexus
         self._socket: socket.socket | None = None
+        self._cancelled = False
         _links.add(self)
 
     def execute(self, unit: str, command: Command) -> Result:
@@ -51,6 +53,8 @@ class Link:
         request = Request(self._nexus, unit, cdb, data, length_of(command.data_in), command.timeout)
         try:
             connection = self._send(request)
+            if self._cancelled:
+                _hang_up(connection)
             reply = _reply(connection, command.timeout)
         except TimeoutError as error:
             self.close()
@@ -94,6 +98,15 @@ class Link:
         self._socket = connection
         return connection
 
+    def cancel(self) -> None:
+        """Have the command that another thread has under way aborted; its ``execute`` returns as soon as
+        nothing of it is being done any more.
+        """
+        self._cancelled = True
+        connection = self._socket
+        if connection is not None:
+            _hang_up(connection)
+
     def close(self) -> None:
         """The nexus leaves; a later command makes a new connection."""
         connection, self._socket = self._socket, None
@@ -115,6 +128,12 @@ def clear_copies(san_dir: Path, unit: str, nexuses: Iterable[str]) -> None:
             _log.warning("%s: %s", unit, busy)
         finally:
             link.close()
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Send nothing any more, and still hear the answer."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
 
 
 def _reply(connection: socket.socket, timeout: float) -> Reply:

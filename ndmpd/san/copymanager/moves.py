@@ -11,7 +11,8 @@ from ndmpd.san.copymanager.checks import DESTINATION_AT, SOURCE_AT
 from ndmpd.san.copymanager.engine import Copy, Feed
 from ndmpd.san.copymanager.failure import CopyFailure, field_failure
 from ndmpd.san.copymanager.image import tape_image
-from ndmpd.san.copymanager.streams import RUN, Stream
+from ndmpd.san.copymanager.pace import RUN
+from ndmpd.san.copymanager.streams import Stream
 from protocol.scsi import command as scsi
 from protocol.scsi.asc import Asc
 from protocol.scsi.command import Status

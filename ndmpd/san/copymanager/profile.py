@@ -12,6 +12,7 @@ The names are those of ``OperatingParameters``; ``claims`` are limits that it st
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -68,14 +69,11 @@ class Profile:
 
 def load_profile(san: San, unit: str) -> Profile:
     """The profile of ``unit``. SanError where profiles.json cannot be used."""
-    limits = LIMITS
-    if san.unit(unit).type is DeviceType.DISK:
-        limits = _without(limits, _STREAM_TO_STREAM)
     path = san.path / PROFILES
+    whole = _WHOLE[san.unit(unit).type is DeviceType.DISK]
     try:
-        return _narrowed(limits, json.loads(path.read_bytes()).get(unit, {}))
-    except FileNotFoundError:
-        return Profile(limits)
+        found = path.read_bytes() if os.access(path, os.F_OK) else b""
+        return _narrowed(whole.limits, json.loads(found).get(unit, {})) if found else whole
     except (ValueError, TypeError, AttributeError) as error:
         raise SanError(f"{path}, unit {unit}: {error}; mend or remove it") from error
 
@@ -86,6 +84,10 @@ _FLAGS = frozenset({"cat", "vpd", "inline", "held"})
 
 def _without(limits: OperatingParameters, types: frozenset[int]) -> OperatingParameters:
     return replace(limits, types=tuple(one for one in limits.types if one not in types))
+
+
+_WHOLE = {disk: Profile(_without(LIMITS, _STREAM_TO_STREAM) if disk else LIMITS) for disk in (False, True)}
+"""What a unit has that nothing narrows: a disk, or any other."""
 
 
 def _narrowed(limits: OperatingParameters, settings: dict[str, Any]) -> Profile:

@@ -15,6 +15,7 @@ from ndmpd.pieces import FileExtent, OpenFile, Piece, Zeros
 from ndmpd.ports import SourceFault
 from ndmpd.san.copymanager.ends import End, sense_of
 from ndmpd.san.copymanager.failure import UNREADABLE, CopyFailure, field_failure
+from ndmpd.san.copymanager.pace import RUN
 from ndmpd.san.errors import CheckCondition, UnitBusy
 from ndmpd.san.tape import TapeDrive
 from protocol.scsi import command as scsi
@@ -25,8 +26,6 @@ from protocol.scsi.sense import SenseKey
 from protocol.scsi.spc import DeviceType
 from protocol.scsi.ssc import SpaceCode
 
-RUN = 32 << 20
-"""Bytes that one command moves at most, unless one record has more: how soon a copy hears of an abort."""
 _PATIENCE = 60.0
 
 
@@ -132,14 +131,15 @@ class Stream:
         """
         record = self.block or size
         # As many as end before early warning; the one that meets it goes alone.
-        writes = max(1, min(most, RUN // size, (self.room() - 1) // size))
+        writes = max(1, min(most, self.end.pace.run // size, (self.room() - 1) // size))
         self._lend(record)
         if self.block or writes > 1:
             cdb = scsi.WRITE_6_TAPE.put(fixed=1, length=writes * size // record)
         else:
             cdb = scsi.WRITE_6_TAPE.put(length=size)
         length = writes * size
-        result, faults = self.end.send(cdb, pieces)
+        with self.end.pace.timed(length):
+            result, faults = self.end.send(cdb, pieces)
         if result.status == Status.GOOD:
             return self._without(faults, length, record)
         done = 0

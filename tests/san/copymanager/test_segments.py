@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ndmpd.san import San
-from ndmpd.san.copymanager import engine, moves, streams
+from ndmpd.san.copymanager import engine, moves, pace, streams
 from ndmpd.san.copymanager.blocks import Blocks
 from ndmpd.san.nexus import Nexus
 from protocol.scsi import command as scsi
@@ -217,6 +217,8 @@ def test_one_tape_comes_of_any_number_of_commands(
                       for number in range(20))
     whole = len(stream) // 1000
     monkeypatch.setattr(streams, "RUN", run)
+    for limit in ("RUN", "MOST"):
+        monkeypatch.setattr(pace, limit, run)
     for module in (engine, moves):
         monkeypatch.setattr(module, "RUN", max(512, run))
     confirm = Blocks.confirm

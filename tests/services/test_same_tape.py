@@ -1,0 +1,68 @@
+"""The same tape on every data path: whatever the disk, the records, the windows, the cartridges and the copy
+manager are like, both movers write the same records on the same cartridges, and restore each other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.conftest import missing
+from tests.formats.image_source import make_ext
+from tests.services.copy_rig import Places
+from tests.services.same_tape import SIZE, USUAL, Case, both_ways, cases
+
+QUICK, LONG = 6, 120
+"""Examples of each block and record size."""
+FILE_SYSTEMS = missing("mke2fs") is None
+
+
+def examples(count: int) -> settings:
+    return settings(max_examples=count, deadline=None, derandomize=True, database=None,
+                    suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(scope="module")
+def places() -> Iterator[Places]:
+    found = Places()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """File systems by the length of their blocks; none where nothing can make them."""
+    found: dict[int, Path] = {}
+    if FILE_SYSTEMS:
+        for block in (1024, 4096):
+            found[block] = tmp_path_factory.mktemp("ext4") / str(block)
+            make_ext(found[block], str(SIZE), "-b", str(block), files=30)
+    return found
+
+
+@pytest.mark.parametrize("block", [512, 4096])
+@pytest.mark.parametrize("record", [*USUAL, None])
+def test_both_movers_write_the_same_tape_and_restore_each_others(
+        places: Places, images: dict[int, Path], record: int | None, block: int) -> None:
+    @examples(QUICK)
+    @given(cases(block, record, file_systems=FILE_SYSTEMS))
+    def same(case: Case) -> None:
+        both_ways(places, case, images)
+
+    same()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", [512, 4096])
+@pytest.mark.parametrize("record", [*USUAL, None])
+def test_both_movers_write_the_same_tape_in_many_more_cases(
+        places: Places, images: dict[int, Path], record: int | None, block: int) -> None:
+    @examples(LONG)
+    @given(cases(block, record, file_systems=FILE_SYSTEMS))
+    def same(case: Case) -> None:
+        both_ways(places, case, images)
+
+    same()
