@@ -83,8 +83,8 @@ Source = Sparse | Mapped | FileSystem
 @dataclass(frozen=True)
 class Case:
     """``share`` and ``more``: a cartridge meets early warning after so many hundredths of the stream and so
-    many bytes; ``zone``: bytes behind that. ``cuts``: where windows of the restore begin, in thousandths of
-    all records.
+    many bytes; ``zone``: bytes behind that, in which the DMA goes on ``stay`` times. ``cuts``: where windows
+    of the restore begin, in thousandths of all records.
     """
 
     record: int
@@ -98,6 +98,7 @@ class Case:
     limits: dict[str, object] = field(default_factory=dict)
     answers: str = ""
     cuts: tuple[int, ...] = ()
+    stay: int = 0
 
 
 def _pages(most: int) -> st.SearchStrategy[int]:
@@ -147,7 +148,8 @@ def cases(draw: st.DrawFn, block: int, record: int | None, *, file_systems: bool
         batch=draw(st.sampled_from((record, 3 * record, 1 << 20, 80 << 20))),
         limits=draw(LIMITS),
         answers=draw(st.sampled_from(("", "", "lost at the end", "lost"))),
-        cuts=tuple(sorted(draw(st.sets(st.integers(1, 999), max_size=5)))))
+        cuts=tuple(sorted(draw(st.sets(st.integers(1, 999), max_size=5)))),
+        stay=draw(st.sampled_from((0, 0, 1, 2, 5))))
 
 
 class Answers:
@@ -305,7 +307,7 @@ def both_ways(places: Places, case: Case, images: dict[int, Path]) -> Work:
         place.fit(max(warn + case.zone, case.record), max(case.zone, case.record - warn))
         wrap = Answers(case.answers, rng)
         with SameRig(place, writer, batch=case.batch, wrap=wrap, paths=2) as rig:
-            written, sent = rig.backup(pieces, case.record, windows=case.windows)
+            written, sent = rig.backup(pieces, case.record, windows=case.windows, stay=case.stay)
             assert sent.finished, (sent.failure, rig.ended, rig.log())
             assert rig.ended == MoverHalted(MoverHaltReason.CONNECT_CLOSED)
             tapes[writer] = written

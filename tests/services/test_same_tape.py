@@ -15,7 +15,7 @@ from tests.formats.image_source import make_ext
 from tests.services.copy_rig import Places
 from tests.services.same_tape import SIZE, USUAL, Case, both_ways, cases
 
-QUICK, LONG = 6, 120
+QUICK, LONG = 6, 60
 """Examples of each block and record size."""
 FILE_SYSTEMS = missing("mke2fs") is None
 
@@ -56,6 +56,7 @@ def test_both_movers_write_the_same_tape_and_restore_each_others(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("block", [512, 4096])
 @pytest.mark.parametrize("record", [*USUAL, None])
 def test_both_movers_write_the_same_tape_in_many_more_cases(
