@@ -269,7 +269,7 @@ class CopyPath:
     def _lease(self, drive: str) -> Iterator[Lease | None]:
         """A list identifier for one copy on ``drive``; None where the run is to end before one is free.
 
-        An exception, or the death of this process, leaves word that a copy may go on.
+        The death of this process, or a copy that does not end, leaves word that it may go on.
         """
         assert self._manager is not None
         while (held := self._leases.take()) is None:
@@ -277,13 +277,16 @@ class CopyPath:
                 yield None
                 return
             for left in abandoned(self._leases.run_dir, manager=self.name):
-                self._manager.make_sure_it_ended(left.list_id)
+                try:
+                    self._manager.make_sure_it_ended(left.list_id)
+                except CopyGoesOn as failure:
+                    # Another drive's: whoever opens that one is kept off it.
+                    raise PathFailed(str(failure)) from failure
                 left.end()
             time.sleep(_FREE)
         with closing(held):
             held.begin(drive)
             yield held
-            held.end()
 
     def _send(self, drive: TapeDrive, command: CopyCommand, held: Lease) -> Copied:
         assert self._manager is not None
@@ -296,6 +299,7 @@ class CopyPath:
         finally:
             # From here on it is the tape's position that counts.
             self._run.moving(0)
+        held.end()
         if copied.good:
             self._tries = _TRIES
         return copied
