@@ -53,12 +53,13 @@ class Place:
     """A SAN with blank cartridges and a running copy manager, until ``close``."""
 
     def __init__(self, folder: Path, capacity: int = 64 << 20, early_warning: int = 0,
-                 cartridges: int = 1, block_length: int = BLOCK, disk_size: int = DISK) -> None:
+                 cartridges: int = 1, block_length: int = BLOCK, disk_size: int = DISK,
+                 target_block: int = BLOCK) -> None:
         self.capacity = capacity
         self.disk_size = disk_size
         self.san = create(folder, capacity=capacity, early_warning=early_warning, cartridges=cartridges,
                           drives=1, disks=2, disk_size=disk_size, flush=Flush.NOTHING,
-                          block_length=block_length)
+                          block_lengths={"disk0": block_length, "disk1": target_block})
         self.cartridges = [replace(self.san) for _ in range(cartridges)]
         self.run_dir = folder / "run"
         self.run_dir.mkdir()
@@ -239,11 +240,11 @@ class Places:
         self._stack = ExitStack()
         self._folder = Path(tempfile.mkdtemp(prefix="copies", dir="/dev/shm"))
         self._stack.callback(shutil.rmtree, self._folder)
-        self._known: dict[tuple[int, int, int, int, int], Place] = {}
+        self._known: dict[tuple[int, int, int, int, int, int], Place] = {}
 
     def get(self, capacity: int = 64 << 20, early_warning: int = 0, cartridges: int = 1,
-            block_length: int = BLOCK, disk_size: int = DISK) -> Place:
-        key = capacity, early_warning, cartridges, block_length, disk_size
+            block_length: int = BLOCK, disk_size: int = DISK, target_block: int = BLOCK) -> Place:
+        key = capacity, early_warning, cartridges, block_length, disk_size, target_block
         if key not in self._known:
             place = Place(self._folder / str(len(self._known)), *key)
             self._stack.callback(place.close)

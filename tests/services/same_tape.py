@@ -82,7 +82,9 @@ Source = Sparse | Mapped | FileSystem
 
 @dataclass(frozen=True)
 class Case:
-    """``share`` and ``more``: a cartridge meets early warning after so many hundredths of the stream and so
+    """``block``: bytes of a block of the disk, and ``target`` of the one that it is restored to.
+
+    ``share`` and ``more``: a cartridge meets early warning after so many hundredths of the stream and so
     many bytes; ``zone``: bytes behind that, in which the DMA goes on ``stay`` times. ``cuts``: where windows
     of the restore begin, in thousandths of all records.
     """
@@ -99,6 +101,7 @@ class Case:
     answers: str = ""
     cuts: tuple[int, ...] = ()
     stay: int = 0
+    target: int = 512
 
 
 def _pages(most: int) -> st.SearchStrategy[int]:
@@ -149,7 +152,8 @@ def cases(draw: st.DrawFn, block: int, record: int | None, *, file_systems: bool
         limits=draw(LIMITS),
         answers=draw(st.sampled_from(("", "", "lost at the end", "lost"))),
         cuts=tuple(sorted(draw(st.sets(st.integers(1, 999), max_size=5)))),
-        stay=draw(st.sampled_from((0, 0, 1, 2, 5))))
+        stay=draw(st.sampled_from((0, 0, 1, 2, 5))),
+        target=draw(st.sampled_from((block, block, 512, 4096))))
 
 
 class Answers:
@@ -300,7 +304,8 @@ def both_ways(places: Places, case: Case, images: dict[int, Path]) -> Work:
     offloaded = 0
     rng = random.Random(case.record * 31 + case.batch)
     for writer, reader in ((Mover.NAS, Mover.AUTO), (Mover.AUTO, Mover.NAS)):
-        place = places.get(cartridges=CARTRIDGES, block_length=case.block, disk_size=SIZE)
+        place = places.get(cartridges=CARTRIDGES, block_length=case.block, disk_size=SIZE,
+                           target_block=case.target)
         place.profile(case.limits)
         pieces = _plan(place, case, images)
         warn = max(1, sum(piece.length for piece in pieces) * case.share // 100 + case.more)
