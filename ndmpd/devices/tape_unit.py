@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ndmpd.devices.errors import CommandTimeout, DeviceError, TransportError, no_medium
+from ndmpd.devices.ownership import RESERVATION_LOST
 from ndmpd.devices.tape_position import UNKNOWN, TapePosition
 from ndmpd.devices.unit import SHORT, Answer, Unit
 from ndmpd.errors import NdmpdError
@@ -246,6 +247,9 @@ class TapeUnit(Unit):
         """
         changed = sense.code == Asc.MEDIUM_MAY_HAVE_CHANGED
         reset = sense.asc == RESET
+        if sense.code in RESERVATION_LOST and not self._learning:
+            # Whoever took the drive may have used it and gone: nothing is sent again on what was known.
+            raise DeviceError(self.saying(doing), Status.RESERVATION_CONFLICT, sense)
         block_length, in_blocks = self.block_length, cdb[0] in (Opcode.READ_6, Opcode.WRITE_6) and cdb[1] & 1
         if self._learning or not (changed or reset):
             if sense.code == Asc.MODE_PARAMETERS_CHANGED:
