@@ -26,7 +26,7 @@ from ndmpd.devices.leases import Leases
 from ndmpd.pieces import Inline, LunExtent, Piece, Zeros
 from ndmpd.ports import Transport
 from ndmpd.san import Flush, San, create
-from ndmpd.san.copymanager import engine, gathering, moves, streams
+from ndmpd.san.copymanager import engine, gathering, moves, pace, streams
 from ndmpd.san.copymanager import image as copied_image
 from ndmpd.san.copymanager.profile import PROFILES
 from ndmpd.san.copymanager.server import CopyManagerServer
@@ -260,5 +260,6 @@ class Places:
 def short_runs(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Have the copy manager move ``size`` bytes with a command, or one record: so that a copy has a middle.
     """
-    for module in (engine, gathering, copied_image, moves, streams):
+    for module in (engine, gathering, copied_image, moves, pace, streams):
         monkeypatch.setattr(module, "RUN", size)
+    monkeypatch.setattr(pace, "MOST", size)
