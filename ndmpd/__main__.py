@@ -7,6 +7,7 @@ import click
 from ndmpd.admin.check import check
 from ndmpd.admin.demo import demo
 from ndmpd.admin.kill import kill
+from ndmpd.admin.release import release
 from ndmpd.admin.san import san
 from ndmpd.admin.serve import serve
 from ndmpd.admin.sessions import sessions
@@ -20,7 +21,7 @@ def main() -> None:
     """An NDMP data server and mover for Linux filers."""
 
 
-for command in (serve, check, status, sessions, kill, tape, san, demo):
+for command in (serve, check, status, sessions, kill, release, tape, san, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from ndmpd.admin.door import Door
 from ndmpd.admin.inquiry import Inquiry
 from ndmpd.admin.records import Records
 from ndmpd.config import Auth, Datamover, MoverType, Settings
-from ndmpd.config_types import Virtual
+from ndmpd.config_types import Listen, Virtual
 from ndmpd.devices.copymanager import CopyManager
 from ndmpd.devices.disk import Disk
 from ndmpd.devices.leases import Leases
@@ -84,7 +84,7 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(level=settings.server.log.name, stream=sys.stderr,
                         format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s")
     lock = _prepare(settings)
-    listening = _listening(settings)
+    listening = _listening(settings.server.listen)
     tallies = Tallies([name for name, mover in settings.datamover.items() if mover.type is MoverType.SCSI],
                       Places(settings.server.max_sessions).bound)
     forks = ForkServer(lambda connection, requests, row: run_session(settings, connection, requests,
@@ -131,8 +131,7 @@ def _has_san(settings: Settings) -> bool:
                for device in (*units, *(mover.device for mover in settings.datamover.values())))
 
 
-def _listening(settings: Settings) -> socket.socket:
-    listen = settings.server.listen
+def _listening(listen: Listen) -> socket.socket:
     host = listen.interface or ""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, listen.port), family=family, backlog=BACKLOG)
@@ -163,6 +162,12 @@ class _Listener:
         for watch in watches:
             # Before the reactor calls them off as lost: what is not there would be waited for.
             self._reactor.addSystemEventTrigger("before", "shutdown", watch.stop)
+        if self._settings.server.metrics is not None:
+            from ndmpd.admin.metrics import serve_metrics, url  # a web server, for those who want one
+
+            metrics = _listening(self._settings.server.metrics)
+            self._records.metrics = url(metrics)
+            serve_metrics(self._reactor, metrics, self._records)
         door = Door(self._reactor, self._settings.server.state_dir / "run", self._desk.answer)
         self._reactor.addSystemEventTrigger("before", "shutdown", door.stop)
         if _has_san(self._settings):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+import socket
 import ssl
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -97,6 +98,7 @@ def _ipv4(value: Any) -> ipaddress.IPv4Address:
 
 
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
+HeadName = Annotated[str, Field(min_length=1, max_length=255)]
 AbsolutePath = Annotated[Path, BeforeValidator(absolute)]
 
 
@@ -106,10 +108,11 @@ def _on_loopback(listen: Listen) -> Listen:
 
 
 class Server(Part):
-    """``[server]``. ``data_ports`` and ``data_address`` are for data connections. ``metrics``: where they are
-    served, if anywhere.
+    """``[server]``. ``name``: what other heads that share devices call this one. ``data_ports`` and
+    ``data_address`` are for data connections. ``metrics``: where they are served, if anywhere.
     """
 
+    name: HeadName = Field(default_factory=socket.gethostname)
     listen: ListenAt = Field(default=f"tcp:{NDMP_PORT}", validate_default=True)
     state_dir: AbsolutePath = Path("/var/lib/ndmpd")
     max_sessions: int = Field(default=64, ge=1, le=4096)
@@ -227,12 +230,18 @@ class Filesystem(Part):
 
 
 class Unit(Part):
-    """``[disk.NAME]``, ``[drive.NAME]``, ``[changer.NAME]``. ``wwn`` and ``serial`` identify it."""
+    """``[disk.NAME]``, and what every unit has. ``wwn`` and ``serial`` identify it."""
 
     device: At
     wwn: Wwn | None = None
     serial: Serial | None = None
     online: bool = True
+
+
+class Shared(Unit):
+    """``[drive.NAME]``, ``[changer.NAME]``. ``preempt``: heads that it is taken from while they hold it."""
+
+    preempt: Annotated[tuple[HeadName, ...], BeforeValidator(_one_or_more)] = ()
 
 
 class Datamover(Part):
@@ -267,8 +276,8 @@ class Settings(Part):
     user: tuple[User, ...] = ()
     filesystem: Table[ExportName, Filesystem] = Field(default_factory=no_rows)
     disk: Table[UnitName, Unit] = Field(default_factory=no_rows)
-    drive: Table[UnitName, Unit] = Field(default_factory=no_rows)
-    changer: Table[UnitName, Unit] = Field(default_factory=no_rows)
+    drive: Table[UnitName, Shared] = Field(default_factory=no_rows)
+    changer: Table[UnitName, Shared] = Field(default_factory=no_rows)
     datamover: Table[UnitName, Datamover] = Field(default_factory=no_rows)
     initiator: Initiator = Field(default_factory=Initiator)
 
@@ -414,7 +423,7 @@ def _quoted(name: str) -> str:
 
 _TABLES: dict[str, type[Part]] = {
     "server": Server, "tls": Tls, "san": San, "user": User, "filesystem": Filesystem,
-    "disk": Unit, "drive": Unit, "changer": Unit, "datamover": Datamover, "initiator": Initiator,
+    "disk": Unit, "drive": Shared, "changer": Shared, "datamover": Datamover, "initiator": Initiator,
 }
 _TEXTS = {
     "missing": "is missing; write it",

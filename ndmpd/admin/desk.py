@@ -72,7 +72,7 @@ class Desk:
             "pid": os.getpid(),
             "since": records.since,
             "listening": self._listening,
-            "metrics": server.metrics.endpoint if server.metrics is not None else None,
+            "metrics": records.metrics,
             "state_dir": str(server.state_dir),
             "sessions": {"now": len(records.sessions), "limit": records.limit, "most": records.most,
                          "accepted": records.accepted, "refused": records.refused,

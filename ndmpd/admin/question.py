@@ -25,6 +25,7 @@ Document = dict[str, Any]
 PATIENCE = 10.0
 """Seconds that an answer may take, besides the time that what is asked for takes."""
 _LONGEST = 64 << 20
+_KNOCK = 0.02
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -84,8 +85,7 @@ def ask(state: Path, request: Document, patience: float = PATIENCE) -> Document:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
             end.settimeout(patience)
-            with short(run / SOCKET) as path:
-                end.connect(path)
+            _connect(end, run / SOCKET, deadline)
             end.sendall(json.dumps(request).encode() + b"\n")
             answer = _read(end, deadline)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
@@ -103,6 +103,18 @@ def ask(state: Path, request: Document, patience: float = PATIENCE) -> Document:
     if "error" in answer:
         raise Unanswered(str(answer["error"]), Exit.NO_SESSION if answer.get("unknown") else Exit.NO_ANSWER)
     return answer
+
+
+def _connect(end: socket.socket, place: Path, deadline: float) -> None:
+    while True:
+        try:
+            with short(place) as path:
+                end.connect(path)
+            return
+        except BlockingIOError:  # others wait to be let in
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_KNOCK)
 
 
 def _read(end: socket.socket, deadline: float) -> Document:

@@ -20,6 +20,7 @@ class Entry:
 class Records:
     """``limit``: sessions that are admitted at a time. ``copy_manager``: whether the embedded SAN's runs,
     None where there is none. ``failed``: sessions that ended by a signal or an error of their own.
+    ``metrics``: their URL.
     """
 
     def __init__(self, tallies: Tallies, limit: int) -> None:
@@ -32,6 +33,7 @@ class Records:
         self.failed = 0
         self.most = 0
         self.copy_manager: bool | None = None
+        self.metrics: str | None = None
 
     def enter(self, number: int, peer: str) -> int:
         """A session begins; the row of its tally."""

@@ -6,55 +6,31 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from ndmpd.config import Datamover, Settings, Unit
+from ndmpd.config import Datamover, Settings, Shared, Unit
 from ndmpd.config_types import Iscsi, Node, Virtual
 from ndmpd.devices.copymanager import CopyManager
 from ndmpd.devices.embedded import EmbeddedTransport
 from ndmpd.devices.errors import DeviceBusy, NoSuchDevice, UnitDown
+from ndmpd.devices.heads import Head
 from ndmpd.devices.identity import verify
 from ndmpd.devices.initiator import login
 from ndmpd.devices.iscsi import IscsiTransport
 from ndmpd.devices.leases import abandoned
+from ndmpd.devices.ownership import Borrowed, Exclusive
 from ndmpd.devices.sgio import SgTransport
 from ndmpd.devices.sysfs import Sysfs
 from ndmpd.errors import NdmpdError
-from ndmpd.pieces import FileExtent
-from ndmpd.ports import Command, Result, Transport
+from ndmpd.ports import Transport
 from ndmpd.san.nexus import Nexus
 from protocol.scsi.spc import DeviceType
 
 _TYPES = {"disk": DeviceType.DISK, "drive": DeviceType.TAPE, "changer": DeviceType.CHANGER}
 
 log = logging.getLogger(__name__)
-
-
-class Exclusive:
-    """A transport and the claim of this process on its unit, both given up by ``close``."""
-
-    def __init__(self, transport: Transport, claim: int) -> None:
-        self._transport = transport
-        self._claim = claim
-
-    def execute(self, command: Command) -> Result:
-        return self._transport.execute(command)
-
-    @property
-    def most(self) -> int | None:
-        return self._transport.most
-
-    def backing(self, lba: int, blocks: int) -> FileExtent | None:
-        return self._transport.backing(lba, blocks)
-
-    def close(self) -> None:
-        try:
-            self._transport.close()
-        finally:
-            with suppress(OSError):
-                os.close(self._claim)
 
 
 class Opener:
@@ -64,20 +40,58 @@ class Opener:
         self._settings = settings
         self._run_dir = settings.server.state_dir / "run"
         self._nexus: Nexus | None = None
+        self._head: Head | None = None
 
     def device(self, name: str) -> Transport:
         """A drive or changer, for this process alone (TAPE_OPEN, SCSI_OPEN).
 
-        Raises NoSuchDevice, DeviceBusy where another session has it, TransportError.
+        Raises NoSuchDevice, DeviceBusy where another session or head has it, DeviceError, TransportError.
         """
+        owned = self._exclusive(name)
+        try:
+            owned.own()
+            # In this order: a copy manager that is the unit itself answers nobody but its owner.
+            self._fence(name)
+        except BaseException:
+            owned.close()
+            raise
+        return owned
+
+    def release(self, name: str) -> str | None:
+        """Free a drive or changer from whichever head or host holds it, and end what that does with it.
+
+        Returns who it was, None for nobody. Raises as ``device``; DeviceBusy for a session of this head.
+        """
+        owned = self._exclusive(name)
+        try:
+            return owned.seize()
+        finally:
+            owned.close()
+
+    def borrow(self, name: str) -> Transport:
+        """A drive that another session of this head owns and lends, for copies (see ``Borrowed``)."""
+        unit, kind = self._shared(name)
+        return Borrowed(self._open(name, unit, kind), name, self.head)
+
+    @property
+    def head(self) -> Head:
+        server = self._settings.server
+        if self._head is None:
+            self._head = Head.of(server.state_dir, server.name)
+        return self._head
+
+    def _shared(self, name: str) -> tuple[Shared, DeviceType]:
         kind = DeviceType.TAPE if name in self._settings.drive else DeviceType.CHANGER
         unit = self._settings.drive.get(name) or self._settings.changer.get(name)
         if unit is None or not unit.online:
             raise NoSuchDevice(f"there is no drive or changer {name!r}")
+        return unit, kind
+
+    def _exclusive(self, name: str) -> Exclusive:
+        unit, kind = self._shared(name)
         claim = _claim(self._run_dir, name)
         try:
-            self._fence(name)
-            return Exclusive(self._open(name, unit, kind), claim)
+            return Exclusive(self._open(name, unit, kind), claim, name, self.head, unit.preempt)
         except BaseException:
             os.close(claim)
             raise

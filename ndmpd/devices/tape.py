@@ -55,6 +55,8 @@ class TapeDrive(TapeMotion):
 
     def _write_batch(self, pieces: Sequence[Piece], record_size: int, count: int) -> Written:
         """At most one command's worth."""
+        if self.early_warning is None:
+            self.find_position()
         # In the zone every record is told of, and ends the transfer: one by one, so that none follows it.
         if count == 1 or self.early_warning or not self._fixed(record_size):
             return self._write_each(pieces, record_size, count)
@@ -156,7 +158,7 @@ class TapeDrive(TapeMotion):
         self.position = before.records(records)
         self.written += records * record_size
         self.unmarked = self.unmarked or records > 0
-        met = early_warning or (records > 0 and self.early_warning)
+        met = early_warning or (records > 0 and bool(self.early_warning))
         self.early_warning = self.early_warning or early_warning
         return met
 

@@ -26,6 +26,7 @@ class TapeMotion(TapeUnit):
         self._moving()
         self.must("rewind", command.REWIND.put(), timeout=LONG)
         self.position = BEGINNING
+        self.early_warning = False
 
     def space_records(self, count: int) -> Spaced:
         """Forward over ``count`` records; negative is backward. A filemark stops it, and is crossed."""
@@ -154,4 +155,5 @@ class TapeMotion(TapeUnit):
 
     def _moving(self) -> None:
         """From here on a filemark that is owed cannot be written any more: it would cut off what follows."""
-        self.unmarked = self.early_warning = False
+        self.unmarked = False
+        self.early_warning = None

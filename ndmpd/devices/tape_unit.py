@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ndmpd.devices.errors import CommandTimeout, DeviceError, TransportError, no_medium
+from ndmpd.devices.ownership import RESERVATION_LOST
 from ndmpd.devices.tape_position import UNKNOWN, TapePosition
 from ndmpd.devices.unit import SHORT, Answer, Unit
 from ndmpd.errors import NdmpdError
@@ -61,8 +62,8 @@ class TapeUnit(Unit):
 
     ``block_length``: of the current mode, 0 for variable, None where not known. ``unmarked``: the last thing
     done was to write records, so that a filemark is still owed. ``early_warning``: the tape stands in the
-    zone before its end, as the last write met it or READ POSITION has it (EOP), and has not moved since.
-    ``written``: bytes since ``open``.
+    zone before its end, as the last write met it or READ POSITION has it (EOP); None where it has moved since
+    and has not been asked. ``written``: bytes since ``open``.
     """
 
     def __init__(self, transport: Transport, name: str) -> None:
@@ -71,7 +72,7 @@ class TapeUnit(Unit):
         self.loaded = False
         self.write_protected = False
         self.unmarked = False
-        self.early_warning = False
+        self.early_warning: bool | None = False
         self.limits = BlockLimits(1, MAX_LENGTH)
         self.block_length: int | None = None
         self.space: Space | None = None
@@ -179,11 +180,12 @@ class TapeUnit(Unit):
                 continue
             if form is PositionForm.LONG:
                 long = LongPosition.take(data)
-                self.early_warning = self.early_warning or long.eop
+                self.early_warning = bool(self.early_warning or long.eop)
                 return long.file, long.object
             short = ShortPosition.take(data)
-            self.early_warning = self.early_warning or short.eop
+            self.early_warning = bool(self.early_warning or short.eop)
             return None, short.first
+        self.early_warning = bool(self.early_warning)
         return None, None
 
     def find_space(self) -> None:
@@ -245,6 +247,9 @@ class TapeUnit(Unit):
         """
         changed = sense.code == Asc.MEDIUM_MAY_HAVE_CHANGED
         reset = sense.asc == RESET
+        if sense.code in RESERVATION_LOST and not self._learning:
+            # Whoever took the drive may have used it and gone: nothing is sent again on what was known.
+            raise DeviceError(self.saying(doing), Status.RESERVATION_CONFLICT, sense)
         block_length, in_blocks = self.block_length, cdb[0] in (Opcode.READ_6, Opcode.WRITE_6) and cdb[1] & 1
         if self._learning or not (changed or reset):
             if sense.code == Asc.MODE_PARAMETERS_CHANGED:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from ndmpd.devices.errors import DeviceBusy, DeviceError, no_medium
 from ndmpd.pieces import Inline, Piece
@@ -42,6 +43,16 @@ class Answer:
     result: Result
     sense: Sense | None = None
     faults: tuple[SourceFault, ...] = ()
+
+
+@runtime_checkable
+class Owning(Protocol):
+    """A transport that sees to it that its unit is this session's alone (``ndmpd.devices.ownership``)."""
+
+    def own(self) -> None:
+        """Idempotent; after a reset it makes sure anew. DeviceBusy where another has the unit."""
+
+    def disown(self) -> None: ...
 
 
 class Unit:
@@ -165,11 +176,16 @@ class Unit:
             return ""
 
     def reserve(self) -> None:
-        """RESERVE(6). DeviceBusy where another nexus holds the unit.
+        """Keep others from the unit: by its transport where that owns it, else by RESERVE(6).
+
+        DeviceBusy where another nexus holds it.
 
         A unit that no longer knows the command (SPC-3 dropped it) is left to the lock that came with the
         transport.
         """
+        if isinstance(self.transport, Owning):
+            self.transport.own()
+            return
         try:
             self.must("reserve", command.RESERVE_6.put())
         except DeviceError as error:
@@ -179,7 +195,10 @@ class Unit:
                 raise
 
     def release(self) -> None:
-        """RELEASE(6)."""
+        """Let others have the unit."""
+        if isinstance(self.transport, Owning):
+            self.transport.disown()
+            return
         try:
             self.must("release", command.RELEASE_6.put())
         except DeviceError as error:

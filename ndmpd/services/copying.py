@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Protocol
 
-from ndmpd.devices.copymanager import Copied, CopyManager
+from ndmpd.devices.copymanager import Copied, CopyGoesOn, CopyManager
 from ndmpd.devices.leases import Lease, Leases, abandoned
 from ndmpd.errors import NdmpdError
 from ndmpd.offload.abilities import Abilities
@@ -96,7 +96,7 @@ class Copying:
     def _lease(self, *units: str) -> Iterator[Lease | None]:
         """A list identifier for one copy on ``units``; None where the run is to end before one is free.
 
-        An exception, or the death of this process, leaves word that a copy may go on.
+        The death of this process, or a copy that does not end, leaves word that it may go on.
         """
         assert self._manager is not None
         while (held := self._leases.take()) is None:
@@ -104,13 +104,16 @@ class Copying:
                 yield None
                 return
             for left in abandoned(self._leases.run_dir, manager=self.name):
-                self._manager.make_sure_it_ended(left.list_id)
+                try:
+                    self._manager.make_sure_it_ended(left.list_id)
+                except CopyGoesOn as failure:
+                    # Of other units: whoever opens such a drive is kept off it.
+                    raise PathFailed(str(failure)) from failure
                 left.end()
             time.sleep(_FREE)
         with closing(held):
             held.begin(*units)
             yield held
-            held.end()
 
     def _send(self, command: CopyCommand, held: Lease) -> Copied:
         """One command, to its end. Raises CopyGoesOn."""
@@ -121,6 +124,7 @@ class Copying:
         finally:
             # From here on it is what the ends show that counts.
             self._run.moving(0)
+        held.end()
         if copied.good:
             self._tries = _TRIES
         return copied

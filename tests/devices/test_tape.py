@@ -216,6 +216,9 @@ def test_a_tape_that_is_opened_in_the_early_warning_zone_ends_with_the_first_rec
     assert not second.early_warning
     second.locate(here)
     assert second.write_records([Zeros(3 * size)], size, 3) == Written(1, early_warning=True)
+    for count in (-1, 1):
+        second.space_records(count)
+    assert second.write_records([Zeros(3 * size)], size, 3) == Written(1, early_warning=True)
 
 
 @pytest.mark.parametrize("long", [True, False])

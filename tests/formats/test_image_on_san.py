@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,21 @@ def test_the_stream_is_the_same_from_either_disk(rig):
     for disk in ("disk0", "disk1"):
         fill(rig.path(disk), (MIB, b"a" * MIB))
     assert rig.backup("disk0") == rig.backup("disk1")
+
+
+@pytest.mark.parametrize("folder", ["/tmp", "/dev/shm"])
+def test_blocks_allocated_ahead_are_zeros_whoever_has_read_them(folder):
+    """On the file system of this machine, and on tmpfs."""
+    with tempfile.TemporaryDirectory(dir=folder) as state:
+        rig = Rig(Path(state))
+        with open(rig.path("disk0"), "r+b") as file:
+            os.posix_fallocate(file.fileno(), 8 * MIB, 16 * MIB)
+        fill(rig.path("disk0"), (0, b"a" * 70000), (10 * MIB, b"b" * MIB))
+        stream = rig.backup("disk0")
+        assert len(stream) < 2 * MIB
+        rig.path("disk0").read_bytes()
+        assert rig.backup("disk0") == stream
+        rig.nexus.close()
 
 
 @pytest.mark.needs("mke2fs")

@@ -26,7 +26,7 @@ from ndmpd.devices.leases import Leases
 from ndmpd.pieces import Inline, LunExtent, Piece, Zeros
 from ndmpd.ports import Transport
 from ndmpd.san import Flush, San, create
-from ndmpd.san.copymanager import engine, gathering, moves, streams
+from ndmpd.san.copymanager import engine, gathering, moves, pace, streams
 from ndmpd.san.copymanager import image as copied_image
 from ndmpd.san.copymanager.profile import PROFILES
 from ndmpd.san.copymanager.server import CopyManagerServer
@@ -54,12 +54,13 @@ class Place:
     """A SAN with blank cartridges and a running copy manager, until ``close``."""
 
     def __init__(self, folder: Path, capacity: int = 64 << 20, early_warning: int = 0,
-                 cartridges: int = 1, block_length: int = BLOCK, disk_size: int = DISK) -> None:
+                 cartridges: int = 1, block_length: int = BLOCK, disk_size: int = DISK,
+                 target_block: int = BLOCK) -> None:
         self.capacity = capacity
         self.disk_size = disk_size
         self.san = create(folder, capacity=capacity, early_warning=early_warning, cartridges=cartridges,
                           drives=1, disks=2, disk_size=disk_size, flush=Flush.NOTHING,
-                          block_length=block_length)
+                          block_lengths={"disk0": block_length, "disk1": target_block})
         self.cartridges = [replace(self.san) for _ in range(cartridges)]
         self.run_dir = folder / "run"
         self.run_dir.mkdir()
@@ -240,11 +241,11 @@ class Places:
         self._stack = ExitStack()
         self._folder = Path(tempfile.mkdtemp(prefix="copies", dir="/dev/shm"))
         self._stack.callback(shutil.rmtree, self._folder)
-        self._known: dict[tuple[int, int, int, int, int], Place] = {}
+        self._known: dict[tuple[int, int, int, int, int, int], Place] = {}
 
     def get(self, capacity: int = 64 << 20, early_warning: int = 0, cartridges: int = 1,
-            block_length: int = BLOCK, disk_size: int = DISK) -> Place:
-        key = capacity, early_warning, cartridges, block_length, disk_size
+            block_length: int = BLOCK, disk_size: int = DISK, target_block: int = BLOCK) -> Place:
+        key = capacity, early_warning, cartridges, block_length, disk_size, target_block
         if key not in self._known:
             place = Place(self._folder / str(len(self._known)), *key)
             self._stack.callback(place.close)
@@ -260,5 +261,6 @@ class Places:
 def short_runs(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Have the copy manager move ``size`` bytes with a command, or one record: so that a copy has a middle.
     """
-    for module in (engine, gathering, copied_image, moves, streams):
+    for module in (engine, gathering, copied_image, moves, pace, streams):
         monkeypatch.setattr(module, "RUN", size)
+    monkeypatch.setattr(pace, "MOST", size)

@@ -200,16 +200,21 @@ class Rig:
         return theirs, sent, thread
 
     def backup(self, pieces: Sequence[Piece], record_size: int, *, local: bool = True,
-               windows: Sequence[int] = ()) -> tuple[list[list[bytes]], Sent]:
+               windows: Sequence[int] = (), stay: int = 0) -> tuple[list[list[bytes]], Sent]:
         """Records on each cartridge. ``windows``: lengths in records, then without end; each is set as the
-        one before it ends, and a cartridge's end cuts one short."""
+        one before it ends, and a cartridge's end cuts one short. So often the DMA will ``stay`` on a
+        cartridge that has met its end; every other time it has moved the tape back and forth."""
         theirs, sent, thread = self.send(pieces, local=local)
         lengths = iter([number * record_size for number in windows])
         self.start(theirs, MoverMode.READ, record_size, local=local, length=next(lengths, ALL_ONES))
         used = [self._mounted]
         self.used = used
         while isinstance(event := self.next(), MoverPaused):
-            if event.reason == MoverPauseReason.EOM:
+            if event.reason == MoverPauseReason.EOM and stay:
+                stay -= 1
+                for move in (TapeMtioOp.BSR, TapeMtioOp.FSR) if stay % 2 else ():
+                    self.mtio(move)
+            elif event.reason == MoverPauseReason.EOM:
                 used.append(self.blank())
                 self.mount(used[-1])
             else:

@@ -82,9 +82,11 @@ Source = Sparse | Mapped | FileSystem
 
 @dataclass(frozen=True)
 class Case:
-    """``share`` and ``more``: a cartridge meets early warning after so many hundredths of the stream and so
-    many bytes; ``zone``: bytes behind that. ``cuts``: where windows of the restore begin, in thousandths of
-    all records.
+    """``block``: bytes of a block of the disk, and ``target`` of the one that it is restored to.
+
+    ``share`` and ``more``: a cartridge meets early warning after so many hundredths of the stream and so
+    many bytes; ``zone``: bytes behind that, in which the DMA goes on ``stay`` times. ``cuts``: where windows
+    of the restore begin, in thousandths of all records.
     """
 
     record: int
@@ -98,6 +100,8 @@ class Case:
     limits: dict[str, object] = field(default_factory=dict)
     answers: str = ""
     cuts: tuple[int, ...] = ()
+    stay: int = 0
+    target: int = 512
 
 
 def _pages(most: int) -> st.SearchStrategy[int]:
@@ -147,7 +151,9 @@ def cases(draw: st.DrawFn, block: int, record: int | None, *, file_systems: bool
         batch=draw(st.sampled_from((record, 3 * record, 1 << 20, 80 << 20))),
         limits=draw(LIMITS),
         answers=draw(st.sampled_from(("", "", "lost at the end", "lost"))),
-        cuts=tuple(sorted(draw(st.sets(st.integers(1, 999), max_size=5)))))
+        cuts=tuple(sorted(draw(st.sets(st.integers(1, 999), max_size=5)))),
+        stay=draw(st.sampled_from((0, 0, 1, 2, 5))),
+        target=draw(st.sampled_from((block, block, 512, 4096))))
 
 
 class Answers:
@@ -298,14 +304,15 @@ def both_ways(places: Places, case: Case, images: dict[int, Path]) -> Work:
     offloaded = 0
     rng = random.Random(case.record * 31 + case.batch)
     for writer, reader in ((Mover.NAS, Mover.AUTO), (Mover.AUTO, Mover.NAS)):
-        place = places.get(cartridges=CARTRIDGES, block_length=case.block, disk_size=SIZE)
+        place = places.get(cartridges=CARTRIDGES, block_length=case.block, disk_size=SIZE,
+                           target_block=case.target)
         place.profile(case.limits)
         pieces = _plan(place, case, images)
         warn = max(1, sum(piece.length for piece in pieces) * case.share // 100 + case.more)
         place.fit(max(warn + case.zone, case.record), max(case.zone, case.record - warn))
         wrap = Answers(case.answers, rng)
         with SameRig(place, writer, batch=case.batch, wrap=wrap, paths=2) as rig:
-            written, sent = rig.backup(pieces, case.record, windows=case.windows)
+            written, sent = rig.backup(pieces, case.record, windows=case.windows, stay=case.stay)
             assert sent.finished, (sent.failure, rig.ended, rig.log())
             assert rig.ended == MoverHalted(MoverHaltReason.CONNECT_CLOSED)
             tapes[writer] = written

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from tests.conftest import missing
 from tests.formats.image_source import make_ext
 from tests.services.copy_rig import Places
-from tests.services.same_tape import SIZE, USUAL, Case, both_ways, cases
+from tests.services.same_tape import SIZE, USUAL, Case, Mapped, both_ways, cases
 
-QUICK, LONG = 6, 120
+QUICK, LONG = 6, 60
 """Examples of each block and record size."""
 FILE_SYSTEMS = missing("mke2fs") is None
 
@@ -55,7 +55,20 @@ def test_both_movers_write_the_same_tape_and_restore_each_others(
     same()
 
 
+@pytest.mark.parametrize(("block", "target"), [(512, 4096), (4096, 512)])
+def test_an_image_is_restored_by_either_mover_onto_a_disk_with_other_blocks(places: Places, block: int,
+                                                                            target: int) -> None:
+    """Extents, zeros and gaps begin and end anywhere in the blocks of the target."""
+    runs = tuple((gap, blocks, zeros) for gap, blocks, zeros in [
+        (3, 1, False), (0, 2, True), (0, 5, False), (1, 700, False), (7, 33, True), (0, 300, False),
+        (2, 1, False), (0, 1, True), (0, 1, False), (5, 21, False)])
+    case = Case(10240, block, Mapped(runs), share=60, target=target, cuts=(300, 700))
+    work = both_ways(places, case, {})
+    assert work.offloaded > 900 * block and work.cartridges == 2
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("block", [512, 4096])
 @pytest.mark.parametrize("record", [*USUAL, None])
 def test_both_movers_write_the_same_tape_in_many_more_cases(

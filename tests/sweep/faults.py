@@ -134,6 +134,8 @@ class Plan:
         self.struck: list[int] = []
         """Operation codes of the commands that were struck."""
         self.history: list[str] = []
+        self.path: Transport | None = None
+        """Where the command goes, for who has no transport of his own."""
         self.unflushed = False
         """Records were written, and no WRITE FILEMARKS since has had them all on the medium."""
 

@@ -19,7 +19,7 @@ from ndmpd.services.transfer import Mover
 from ndmpd.session.effects import MoverRead
 from ndmpd.session.events import MoverHalted, MoverPaused
 from ndmpd.session.spans import ALL_ONES
-from protocol.ndmp.codes import Error, MoverHaltReason, MoverMode, MoverPauseReason, TapeMtioOp
+from protocol.ndmp.codes import Error, MoverHaltReason, MoverMode, MoverPauseReason, TapeMtioOp, TapeOpenMode
 from protocol.ndmp.tape import TapeMtioRequest
 from protocol.scsi import command as scsi
 from protocol.scsi.ssc import LongPosition, PositionForm
@@ -253,13 +253,53 @@ class Recover:
                     and self.ended.text) or isinstance(self.failure, OSError)), self.ended
         with rig.lock:
             rig.tape.close()
-        found = verdict.records_of(verdict.objects(self.place.san, self.work.record))
-        assert found == self.work.records, "a recover has changed the tape"
+        assert self.on_tape() == self.work.records, "a recover has changed the tape"
         left_threads()
+
+    def on_tape(self) -> list[bytes]:
+        return verdict.records_of(verdict.objects(self.place.san, self.work.record))
 
     def close(self) -> None:
         self.trouble.fault = self.trouble.end = None
         self.rig.__exit__()
+
+
+class SpannedRecover(Recover):
+    """The same from as many cartridges as the tape takes, which the DMA changes where the mover asks."""
+
+    def __init__(self, place: Place, work: Work, trouble: Trouble) -> None:
+        self.work, self.trouble, self.place = work, trouble, place
+        self.failure = None
+        with CopyRig(place, Mover.NAS) as writer:
+            self.tapes, _ = writer.backup(work.pieces, work.record)
+        assert [one for tape in self.tapes for one in tape] == work.records
+        self.rig = CopyRig(place, work.mover, batch=work.batch, wrap=trouble.wrap)
+
+    def run(self) -> MoverHalted:
+        at, spans = 0, []
+        for tape in self.tapes:
+            spans.append((at, len(tape) * self.work.record))
+            at += len(tape) * self.work.record
+        try:
+            self.ended = self._recover(spans)
+        finally:
+            self.trouble.wait()
+        return self.ended
+
+    def _position(self, wanted: int, spans: list[tuple[int, int]]) -> bool:
+        number = next((at for at, span in enumerate(spans) if span[0] <= wanted < sum(span)), None)
+        if number is None:
+            return False
+        self.rig.mount(self.place.cartridges[number], TapeOpenMode.READ)
+        self.rig.go_on(*spans[number])
+        return True
+
+    def on_tape(self) -> list[bytes]:
+        found: list[bytes] = []
+        for number in range(len(self.tapes)):
+            self.place.load(number)
+            found += verdict.records_of(verdict.objects(self.place.san, self.work.record))
+        return found
 
 
 def where(place: Place, rig: CopyRig) -> int:

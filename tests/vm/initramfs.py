@@ -23,13 +23,15 @@ $B mkdir /rw/upper /rw/work
 $B mount -t overlay -o lowerdir=/lower,upperdir=/rw/upper,workdir=/rw/work overlay /newroot
 for d in proc sys dev; do $B mount --move /$d /newroot/$d; done
 $B mkdir -p /newroot/dev/pts /newroot/vmout
+$B ln -s /proc/self/fd /newroot/dev/fd
 $B mount -t devpts devpts /newroot/dev/pts
 $B mount -t tmpfs run /newroot/run
 $B mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288 out /newroot/vmout
 $B mkdir -p /newroot/lib/modules
 $B ln -s {tree}/lib/modules/{release} /newroot/lib/modules/{release}
 for a in $($B cat /newroot/proc/cmdline); do case $a in script=*) S=${{a#script=}};; esac; done
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root KERNEL={tree}
+. /newroot/vmout/environment
+export PYTHON ROOT PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 $B chroot /newroot /bin/bash $S
 echo $? >/newroot/vmout/rc
 $B sync

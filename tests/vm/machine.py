@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm.initramfs import initramfs
-from tests.vm.kernel import Kernel
+from tests.vm.kernel import ROOT, Kernel
 
 QEMU = "qemu-system-x86_64"
 MEMORY = 1536
@@ -47,13 +48,15 @@ class Machine:
     def run(self, script: Path, limit: float) -> Ran:
         """Run ``script``, a path that this machine has too, with bash as root. Ends within ``limit`` seconds.
 
-        In the guest ``KERNEL`` is the folder of the kernel's package, ``/vmout`` what ``Ran.out`` shows, the
-        root file system writable in memory. Raises MachineFailed where the script never ends.
+        In the guest ``PYTHON`` is this interpreter and ``ROOT`` the project's folder, ``/vmout`` what
+        ``Ran.out`` shows; the root file system is writable, in memory. Raises MachineFailed where the script
+        never ends.
         """
         out = self._folder / f"{script.stem}-out"
         if out.exists():
             shutil.rmtree(out)
         out.mkdir()
+        (out / "environment").write_text(f"PYTHON='{sys.executable}'\nROOT='{ROOT}'\n")
         begun = time.monotonic()
         try:
             done = subprocess.run(self._command(script, out), stdin=subprocess.DEVNULL, timeout=limit,

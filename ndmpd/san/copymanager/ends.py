@@ -71,6 +71,8 @@ class End:
         self.kind = kind
         self.parameters = parameters
         self.pointer = pointer
+        self._met: bool | None = None
+        """Whether the unit knew the nexus before; None as long as it was not asked."""
 
     @property
     def pad(self) -> bool:
@@ -81,16 +83,20 @@ class End:
         """One command and the gaps in what it was given.
 
         The power-on attention of a unit that the nexus has never spoken to says nothing, and is passed over;
-        every other one is the initiator's to hear of.
+        every other one is the initiator's to hear of: its tape may stand somewhere else since.
         """
         if self.unit is None:
             raise CopyFailure(Asc.UNREACHABLE_COPY_TARGET)
         try:
+            if self._met is None:
+                with self.unit.exclusive(_PATIENCE):
+                    self._met = self.nexus in self.unit.state.attentions
             command = Command(cdb, out, into, _PATIENCE)
             result = self.unit.execute(self.nexus, command)
-            if _first_contact(result):
+            if not self._met and _power_on(result):
                 command = Command(cdb, out, into, _PATIENCE)
                 result = self.unit.execute(self.nexus, command)
+            self._met = True
         except UnitBusy as error:
             raise CopyFailure(Asc.THIRD_PARTY_DEVICE_FAILURE, self.pointer) from error
         return result, command.faults
@@ -111,7 +117,7 @@ def sense_of(result: Result) -> Sense | None:
         return None
 
 
-def _first_contact(result: Result) -> bool:
+def _power_on(result: Result) -> bool:
     sense = sense_of(result) if result.status == Status.CHECK_CONDITION else None
     return sense is not None and (sense.key, sense.code) == (SenseKey.UNIT_ATTENTION, Asc.POWER_ON)
 
