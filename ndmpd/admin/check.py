@@ -58,6 +58,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """What can be said of settings that were loaded, without opening a device."""
     server = settings.server
     yield Finding(Verdict.OK, f"server.listen: {server.listen.endpoint}")
+    if server.metrics is not None:
+        yield Finding(Verdict.OK, f"server.metrics: {server.metrics.endpoint}")
     yield from _state_dir(server.state_dir)
     for user in settings.user:
         if Auth.NONE in user.auth:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import signal
 import threading
@@ -17,6 +18,7 @@ from fcntl import ioctl
 from ndmpd.datapath import length_of
 from ndmpd.devices.errors import CommandTimeout, DeviceBusy, NoSuchDevice, TransportError
 from ndmpd.devices.staging import Staging
+from ndmpd.devices.sysfs import Sysfs
 from ndmpd.pieces import FileExtent
 from ndmpd.ports import Command, Result
 
@@ -65,11 +67,13 @@ class Header(ctypes.Structure):
 class SgTransport:
     """A path to the unit behind ``node``, a ``/dev/sgN``. NoSuchDevice, DeviceBusy, TransportError.
 
-    ``most``: bytes that the unit's queue takes with one command, None where the kernel does not say.
+    ``most``: bytes that the unit's queue and its host adapter take with one command, None where the kernel
+    does not say.
     """
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, sysfs: Sysfs | None = None) -> None:
         self.node = node
+        self._sysfs = sysfs or Sysfs()
         self._lock = threading.Lock()
         self._staging = Staging()
         self._cdb = ctypes.create_string_buffer(16)
@@ -91,7 +95,9 @@ class SgTransport:
     def _find_most(self) -> int | None:
         queue = self._number(BLKSECTGET)
         self._number(SG_SET_RESERVED_SIZE, min(queue, _RESERVE) if queue else _RESERVE)
-        limits = [limit for limit in (queue, self._number(SG_GET_RESERVED_SIZE)) if limit > 0]
+        # At worst no two pages of the memory that a command moves lie side by side.
+        segments = (self._sysfs.segments(self.node) or 0) * mmap.PAGESIZE
+        limits = [limit for limit in (queue, self._number(SG_GET_RESERVED_SIZE), segments) if limit > 0]
         return min(limits, default=None)
 
     def _number(self, request: int, given: int = 0) -> int:

@@ -7,6 +7,7 @@ the generic node of the same unit, ``/dev/sgN``, whose number says nothing.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from ndmpd.devices.errors import NoSuchDevice
 
 _CLASSES = ("scsi_generic", "scsi_tape", "scsi_changer", "block")
+_HOST = re.compile(r"host\d+")
 _ST_MODES = "lma"
 """Last letters of the tape driver's further nodes: nst0l, nst0m, nst0a are nst0."""
 
@@ -64,6 +66,15 @@ class Sysfs:
         folder = device / "scsi_generic"
         for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
             yield str(self._dev / entry.name)
+
+    def segments(self, generic: str) -> int | None:
+        """Pieces of memory that the host adapter of a generic node's unit takes with one command."""
+        device = os.path.realpath(self._sys / "class" / "scsi_generic" / os.path.basename(generic) / "device")
+        for folder in Path(device).parents:
+            if _HOST.fullmatch(folder.name):
+                size = _said(self._sys / "class" / "scsi_host" / folder.name / "sg_tablesize")
+                return int(size) if size.isdecimal() and int(size) else None
+        return None
 
     def units(self) -> list[KernelUnit]:
         """All units with a generic node, in the order of its number."""

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ndmpd.admin import metrics
+from ndmpd.admin.check import examine
 from ndmpd.admin.question import ask
 from ndmpd.client.auth import authenticate
 from ndmpd.client.connection import Connection
@@ -201,6 +202,11 @@ def test_a_mistake_is_told_with_what_to_write(tmp_path: Path, line: str, why: st
     with pytest.raises(ConfigError) as refused:
         loaded(tmp_path, line)
     assert why in str(refused.value)
+
+
+def test_check_names_the_place(tmp_path: Path) -> None:
+    found = [finding.text for finding in examine(loaded(tmp_path, 'metrics = "tcp:9104"'))]
+    assert "server.metrics: tcp:9104:interface=127.0.0.1" in found
 
 
 def test_a_free_port_is_not_mistaken_for_the_dmas(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from tests.admin.running import (
     within,
 )
 from tests.peers.server import USER, EmbeddedServer
-from tests.test_server_faults import ALL
+from tests.test_server_faults import ALL, RECORD
 
 GOOD = DataHaltReason.SUCCESSFUL, MoverHaltReason.CONNECT_CLOSED
 WHOLE = 1 << 30
@@ -251,6 +251,36 @@ def test_a_job_is_counted_once_whoever_had_a_part_in_it(server: EmbeddedServer) 
         assert jobs * DISK < moved < jobs * (WHOLE + (1 << 20))
     # But for a record or two at the ends, which are not made of blocks alone.
     assert all(share > DISK * 0.99 for share in (scsi["backed_up"], scsi["recovered"], nas["backed_up"]))
+
+
+def test_between_two_servers_each_counts_its_own_part(server: EmbeddedServer, tmp_path: Path) -> None:
+    source = server.exports[0]
+    size = sum(file.stat().st_size for file in source.iterdir())
+    other = EmbeddedServer(tmp_path / "other").start()
+    try:
+        before = mover(server.state, "NAS")
+        with ImageDma(server, mover_server=other) as dma:
+            dma.backup(source)
+            assert dma.ended() == GOOD
+        with ImageDma(server, mover_server=other) as dma:
+            dma.save("NAS", PAUSE)  # more than the sockets between the two take
+            dma.await_post(NotifyMoverPausedPost)
+            (waiting,) = document(other.state, "sessions")
+            assert waiting["data"]["state"] == "IDLE" and waiting["mover"]["connection"].startswith("127.")
+            done = document(other.state, "kill", str(waiting["id"]))
+            assert done["how"] == "ended"
+        at_rest(server.state)
+        at_rest(other.state)
+        here, there = mover(server.state, "NAS"), mover(other.state, "NAS")
+        assert here["jobs_done"] == before["jobs_done"] + 1
+        assert here["jobs_failed"] == before["jobs_failed"] + 1
+        assert here["backed_up"] - before["backed_up"] > size
+        assert there["jobs_done"] == there["jobs_failed"] == 1
+        assert size + PAUSE < there["backed_up"] < size + PAUSE + RECORD
+        assert document(other.state, "status")["jobs"]["backup"] == {
+            "successful": 1, "failed": 0, "aborted": 1}
+    finally:
+        other.stop()
 
 
 def test_a_session_that_is_killed_the_hard_way_is_counted_as_far_as_is_known(server: EmbeddedServer) -> None:

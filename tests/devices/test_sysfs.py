@@ -99,3 +99,18 @@ def test_units_are_listed_with_what_to_call_them(machine: Path) -> None:
 
 def test_a_machine_without_scsi_has_no_units(tmp_path: Path) -> None:
     assert Sysfs(tmp_path, tmp_path).units() == []
+
+
+def test_the_host_adapter_says_how_many_pieces_of_memory_a_command_may_have(tmp_path: Path) -> None:
+    unit = tmp_path / "sys/devices/pci0/host7/target7:0:0/7:0:0:0"
+    unit.mkdir(parents=True)
+    entry = tmp_path / "sys/class/scsi_generic/sg4"
+    entry.mkdir(parents=True)
+    (entry / "device").symlink_to(unit)
+    adapter = tmp_path / "sys/class/scsi_host/host7"
+    adapter.mkdir(parents=True)
+    sysfs = Sysfs(tmp_path / "sys", tmp_path / "dev")
+    assert sysfs.segments("/dev/sg4") is None
+    (adapter / "sg_tablesize").write_text("256\n")
+    assert sysfs.segments("/dev/sg4") == 256
+    assert sysfs.segments("/dev/sg5") is None
