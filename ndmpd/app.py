@@ -367,7 +367,7 @@ def make_transfer(settings: Settings, opener: Opener, asked: Mover, run: Run) ->
     head = HeadPath(opener.disk)
     paths = [CopyPath(*_copy_manager(settings, opener, name, mover), head, opener.disk, run)
              for name, mover in settings.copy_managers.items()]
-    return Transfer(asked, head, paths, run.say)
+    return Transfer(asked, head, paths, run.say, opener)
 
 
 def make_blocks(settings: Settings, opener: Opener, asked: Mover, lowering: Lowering,

@@ -94,6 +94,22 @@ def abandoned(run_dir: Path, drive: str | None = None, manager: str | None = Non
             found.close()
 
 
+def under_way(run_dir: Path, unit: str) -> bool:
+    """Whether a process that lives has a copy under way that uses ``unit``."""
+    for path in run_dir.glob("*.copy*"):
+        name = _FILE.fullmatch(path.name)
+        if name is None:
+            continue
+        with suppress(FileNotFoundError):
+            if unit not in path.read_bytes()[:_MOST].partition(_END)[0].decode().split(_BETWEEN):
+                continue
+            found = _locked(path, name["manager"], int(name["id"]), create=False)
+            if found is None:
+                return True
+            found.close()
+    return False
+
+
 def _locked(path: str | Path, manager: str, list_id: int, *, create: bool) -> Lease | None:
     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
     with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""A copy manager's data path (TYPE=SCSI): records go between disk and tape by EXTENDED COPY.
+"""A copy manager's data path (TYPE=SCSI): records go between disk and tape, or tapes, by EXTENDED COPY.
 
 Plans come from ``ndmpd.offload``. After every command READ POSITION says where the tape is, whatever the
 answer was; what the copy manager claims is checked against it. What a command did not do is planned again,
@@ -22,6 +22,7 @@ from ndmpd.offload.ends import CannotCopy, TapeEnd
 from ndmpd.offload.plan import CopyCommand, Direction
 from ndmpd.offload.restore import restore_steps
 from ndmpd.offload.resume import Outcome, PositionInDoubt, Progress, progress
+from ndmpd.offload.tapes import tape_steps
 from ndmpd.pieces import LunExtent, Piece, first
 from ndmpd.ports import SourceFault, Transport
 from ndmpd.services.copy_ends import Disks, best
@@ -29,7 +30,7 @@ from ndmpd.services.copying import Copying, PathFailed, Run
 from ndmpd.services.head_path import HeadPath
 from protocol.scsi.asc import Asc
 from protocol.scsi.command import Status
-from protocol.scsi.sense import SenseKey
+from protocol.scsi.sense import Reported, SenseKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,12 @@ class Restored:
 
     records: int
     leave: int = 0
+
+
+Settle = Callable[[int | None, bool, int], int]
+"""Given how many records a copy to another session's tape claims to have written (None where it does not
+say), whether that tape met its end, and how many of the next are for the head: how many are on that tape.
+"""
 
 
 class CopyPath(Copying):
@@ -159,7 +166,56 @@ class CopyPath(Copying):
         self._judge(command, copied, found)
         return found.records, 0
 
-    # Both.
+    # Tape to tape.
+
+    def copy(self, drive: TapeDrive, to: TapeEnd, record_size: int, records: int, settle: Settle) -> Restored:
+        """Records from the tape's position onto the tape of ``to``, by one command at most. Fewer are done
+        where the tape has a mark or an end, or ``to`` has.
+
+        What is on that tape, ``settle`` finds out. Raises PathFailed, and whatever ``settle`` does.
+        """
+        assert self._abilities is not None and self._tape is not None
+        try:
+            step = next(tape_steps(records, record_size, self._tape, to, self._abilities, self.batch))
+        except CannotCopy as failure:
+            raise PathFailed(str(failure)) from failure
+        if not isinstance(step, CopyCommand):
+            return Restored(0, step.records)
+        before = drive.position
+        with self._lease(drive.name, to.name) as held:
+            # Whoever lends the other drive looks at leases behind its close: one of the two sees the other.
+            if held is None or self._run.stopped:
+                return Restored(0)
+            copied = self._carry_out(drive, step, held)
+        self._refuse_change(drive, copied.source)
+        after = drive.whereabouts()
+        if before.object is None or after is None or not 0 <= after - before.object <= step.records + 1:
+            drive.settle()
+            raise PositionLost(f"{drive.name}, copied by {self.name}: its position went from {before.object} "
+                               f"to {after} while {step.records} records were to be copied")
+        read = after - before.object
+        drive.position = before.records(read)
+        leave = 1 if _stops_reading(copied) else 0
+        end = _ends_tape(copied)
+        found = self._written(drive, step, copied, settle(step.records if copied.good else None, end, leave))
+        if found.records > read:
+            drive.settle()
+            raise PositionLost(f"{drive.name}, copied by {self.name}: {found.records} records were written "
+                               f"to {to.name}, and {read} read")
+        drive.read_elsewhere(before, found.records)
+        self.carried += found.records * record_size
+        if not (copied.good or end or leave):
+            self._judge(step, copied, found)
+        return Restored(found.records, leave)
+
+    def _written(self, drive: TapeDrive, command: CopyCommand, copied: Copied, records: int) -> Progress:
+        try:
+            return progress(command, 0, records, Outcome(copied.status, copied.sense))
+        except PositionInDoubt as doubt:
+            raise PositionLost(f"{drive.name}, copied by {self.name}: {doubt} "
+                               f"({copied.reason or 'it reported no error'})") from doubt
+
+    # All.
 
     def _carry_out(self, drive: TapeDrive, command: CopyCommand, held: Lease) -> Copied:
         try:
@@ -173,12 +229,8 @@ class CopyPath(Copying):
         """What was done, by the tape's position above all; and that position. Raises PositionLost where it
         cannot be said, DeviceError where the cartridge may be another one.
         """
-        tape = copied.source if command.direction is Direction.RESTORE else copied.destination
-        sense = tape.sense if tape is not None else None
-        if sense is not None and sense.code == Asc.MEDIUM_MAY_HAVE_CHANGED:
-            # The copy manager has heard what the drive would otherwise have told us.
-            drive.settle()
-            raise DeviceError(f"{drive.name}, copied by {self.name}", Status.CHECK_CONDITION, sense)
+        self._refuse_change(drive, copied.source if command.direction is Direction.RESTORE
+                            else copied.destination)
         after = drive.whereabouts()
         try:
             return progress(command, before.object, after, Outcome(copied.status, copied.sense)), after
@@ -186,6 +238,14 @@ class CopyPath(Copying):
             drive.settle()
             raise PositionLost(f"{drive.name}, copied by {self.name}: {doubt} "
                                f"({copied.reason or 'it reported no error'})") from doubt
+    def _refuse_change(self, drive: TapeDrive, tape: Reported | None) -> None:
+        """DeviceError where the cartridge may be another one."""
+        sense = tape.sense if tape is not None else None
+        if sense is not None and sense.code == Asc.MEDIUM_MAY_HAVE_CHANGED:
+            # The copy manager has heard what the drive would otherwise have told us.
+            drive.settle()
+            raise DeviceError(f"{drive.name}, copied by {self.name}", Status.CHECK_CONDITION, sense)
+
 
 def _blocks(command: CopyCommand, records: int) -> int:
     """Bytes of disk blocks among the first ``records`` records: what did not pass through the head."""

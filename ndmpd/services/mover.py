@@ -10,6 +10,7 @@ from ndmpd.services.hello import Hello, NobodyThere, Role, meet
 from ndmpd.services.mover_backup import BackupRun, OpenSource
 from ndmpd.services.mover_recover import LocalRecover, RecoverRun, RemoteRecover
 from ndmpd.services.mover_run import MoverRun, PeerClosed, Tell
+from ndmpd.services.mover_source import MoverSource
 from ndmpd.services.receiving import RemoteSource
 from ndmpd.services.sources import LocalSource, Source
 from ndmpd.services.tape import TapeService
@@ -102,14 +103,14 @@ class MoverService:
         return MoverFigures() if self._run is None else self._run.figures()
 
 
-def _at_the_other_end(run: MoverRun) -> Source:
+def _at_the_other_end(run: BackupRun) -> Source:
     """What of this server sends the stream."""
     try:
-        _, asked = meet(run.connection, Hello(Role.MOVER_READ))
+        theirs, asked = meet(run.connection, Hello(Role.MOVER_READ))
     except NobodyThere as gone:
         raise PeerClosed from gone
-    return LocalSource(run.connection, asked)
+    return MoverSource(run) if theirs.role is Role.MOVER_WRITE else LocalSource(run.connection, asked)
 
 
-def _another_server(run: MoverRun) -> Source:
+def _another_server(run: BackupRun) -> Source:
     return RemoteSource(run.connection)

@@ -19,6 +19,7 @@ from ndmpd.ports import SourceFault
 from ndmpd.services.mover_run import BATCH, MoverRun
 from ndmpd.services.sources import Source
 from ndmpd.services.transfer import MakeTransfer, Transfer
+from ndmpd.session.spans import ALL_ONES
 from protocol.ndmp.codes import MoverPauseReason
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ _MOST_HELD = 8 << 20
 """Bytes in memory that a batch is made of, likewise: they should be in the processor's cache when written."""
 
 
-OpenSource = Callable[[MoverRun], Source]
+OpenSource = Callable[["BackupRun"], Source]
 """Finds out what is at the other end of a run's connection; may wait for it."""
 
 
@@ -59,7 +60,9 @@ class BackupRun(MoverRun):
 
     def move(self) -> None:
         try:
-            while self._gather():
+            while self._copied() or self._gather():
+                if not self._waiting:
+                    continue
                 if self._full or self._room() == 0:
                     self._turn_over()
                 else:
@@ -115,6 +118,21 @@ class BackupRun(MoverRun):
         most = max(1, batch // self.window.record_size)
         room = self._room()
         return most if room is None else min(most, room)
+
+    def _copied(self) -> bool:
+        """Whether the source has put records onto the tape itself."""
+        room = self._room()
+        if self._waiting or self._full or self._ended or room == 0:
+            return False
+        self.check_stopped()
+        size = self.window.record_size
+        written = self.source.copy(self.drive, size, ALL_ONES if room is None else room)
+        if written is None:
+            return False
+        self._count(written.records, size, 0)
+        self._full = written.early_warning
+        self.check_stopped()
+        return True
 
     def _gather(self) -> bool:
         """Have the bytes of a batch, or all there are; False where there is nothing left to write."""

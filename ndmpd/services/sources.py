@@ -6,6 +6,8 @@ import select
 import socket
 from abc import ABC, abstractmethod
 
+from ndmpd.devices.tape import TapeDrive
+from ndmpd.devices.tape_outcome import Written
 from ndmpd.errors import SourceError
 from ndmpd.pieces import Piece
 from ndmpd.services import channel
@@ -33,6 +35,12 @@ class Source(ABC):
     @abstractmethod
     def idle(self) -> bool:
         """Whether nothing has come for a moment: whole records that are there are better written."""
+
+    def copy(self, drive: TapeDrive, record_size: int, records: int) -> Written | None:
+        """Have at most ``records`` records that come next put onto the tape without passing through here;
+        None where they are to be had by ``next``. Called while nothing that came waits to be written.
+        """
+        return None
 
     def written(self, pieces: int) -> None:
         """So many pieces, from the first of the stream, are on tape."""

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import StrEnum
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 from ndmpd.devices.tape import TapeDrive
 from ndmpd.devices.tape_outcome import Written
 from ndmpd.errors import JobRefused, NdmpdError
 from ndmpd.formats.environment import Environment
+from ndmpd.offload.ends import TapeEnd
 from ndmpd.pieces import Piece
-from ndmpd.services.copy_path import CopyPath, Restored, blocks_among
+from ndmpd.ports import Transport
+from ndmpd.services.copy_path import CopyPath, Restored, Settle, blocks_among
 from ndmpd.services.copying import Copying, PathFailed, Run
 from ndmpd.services.head_path import HeadPath
 from protocol.ndmp.codes import LogType
@@ -153,11 +157,27 @@ class InOrder(Generic[P]):
             path.close()
 
 
-class Transfer:
-    """The data paths of one run of the mover. ``say`` is a LOG_MESSAGE to the DMA."""
+class Loans(Protocol):
+    """Drives that one session of this server lends to the copies of another."""
 
-    def __init__(self, asked: Mover, head: HeadPath, copy_paths: Sequence[CopyPath], say: Say) -> None:
+    def borrow(self, name: str) -> Transport:
+        """Access to a drive that another session has, until the transport is closed. Raises DeviceBusy."""
+
+    def await_copies(self, name: str) -> None:
+        """Return once no other session's copies move the tape of our own drive. Raises DeviceBusy."""
+
+
+class Transfer:
+    """The data paths of one run of the mover. ``say`` is a LOG_MESSAGE to the DMA. ``loans`` None: there are
+    no copies to tapes of other sessions.
+    """
+
+    def __init__(self, asked: Mover, head: HeadPath, copy_paths: Sequence[CopyPath], say: Say,
+                 loans: Loans | None = None) -> None:
         self.head = head
+        self.loans = loans
+        self._borrowed: dict[str, Transport] = {}
+        self._say = say
         self._movers = InOrder(asked, copy_paths, say)
         self._opened: CopyPath | None = None
         self._drive: TapeDrive | None = None
@@ -216,6 +236,32 @@ class Transfer:
         self._movers.name(path)
         return restored
 
+    def copy(self, drive: TapeDrive, to: TapeEnd, record_size: int, records: int,
+             settle: Settle) -> Restored | None:
+        """Whole records from the tape onto that of ``to``, a drive that its session lends, as far as a copy
+        manager does it; None where none ever will.
+        """
+        if self.loans is None:
+            return None
+        if to.name not in self._borrowed:
+            try:
+                self._borrowed[to.name] = self.loans.borrow(to.name)
+            except (NdmpdError, OSError) as failure:
+                self._say(LogType.NORMAL, f"the head (NAS) moves the data: {failure}")
+                self.loans = None
+                return None
+        path = self._movers.first(partial(self._ready, drive))
+        if path is None:
+            return None
+        self._opened, self._drive = path, drive
+        try:
+            copied = path.copy(drive, to, record_size, records, settle)
+        except PathFailed as failure:
+            self._movers.drop(path, failure)
+            return Restored(failure.records)
+        self._movers.name(path)
+        return copied
+
     def carries(self, pieces: Sequence[Piece]) -> bool:
         """Whether a copy manager may carry any of ``pieces``."""
         return blocks_among(pieces) and self._movers.any
@@ -224,16 +270,18 @@ class Transfer:
         """The copy manager for ``pieces``, ready for ``drive``; None for the head."""
         if not blocks_among(pieces):
             return None
-
-        def ready(path: CopyPath) -> None:
-            if path is not self._opened or drive is not self._drive:
-                path.open(drive)
-
-        path = self._movers.first(ready)
+        path = self._movers.first(partial(self._ready, drive))
         if path is not None:
             self._opened, self._drive = path, drive
         return path
 
+    def _ready(self, drive: TapeDrive, path: CopyPath) -> None:
+        if path is not self._opened or drive is not self._drive:
+            path.open(drive)
+
     def close(self) -> None:
+        for transport in self._borrowed.values():
+            with suppress(NdmpdError, OSError):
+                transport.close()
         self._movers.close()
         self.head.close()
