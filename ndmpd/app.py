@@ -363,7 +363,8 @@ def make_transfer(settings: Settings, opener: Opener, asked: Mover, run: Run) ->
 
     def path(name: str, mover: Datamover) -> CopyPath:
         leases = Leases(settings.server.state_dir / "run", name, mover.copythreads)
-        return CopyPath(leases, lambda: CopyManager(lambda: opener.copy_manager(name), name),
+        key = opener.copy_key(name)
+        return CopyPath(leases, lambda: CopyManager(lambda: opener.copy_manager(name), name, key),
                         mover.batchsize, head, opener.disk, run)
 
     return Transfer(asked, head, [path(*one) for one in settings.copy_managers.items()], run.say)
