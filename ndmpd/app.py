@@ -382,7 +382,8 @@ def _copy_manager(settings: Settings, opener: Opener, name: str,
                   mover: Datamover) -> tuple[Leases, Callable[[], CopyManager], int]:
     """What a data path needs of a data mover of type SCSI: list identifiers, the unit, bytes of a command."""
     leases = Leases(settings.server.state_dir / "run", name, mover.copythreads)
-    return leases, lambda: CopyManager(lambda: opener.copy_manager(name), name), mover.batchsize
+    key = opener.copy_key(name)
+    return leases, lambda: CopyManager(lambda: opener.copy_manager(name), name, key), mover.batchsize
 
 
 def run_copy_manager(settings: Settings) -> None:

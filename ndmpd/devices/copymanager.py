@@ -27,10 +27,12 @@ from protocol.scsi.copyresults import (
     CopyStatus,
     OperatingParameters,
 )
-from protocol.scsi.sense import CopySense, Reported, Sense
-from protocol.scsi.spc import Vpd
+from protocol.scsi.cscd import Identification
+from protocol.scsi.segments import RegisterKey
+from protocol.scsi.sense import CopySense, Reported, Sense, SenseKey
+from protocol.scsi.spc import Designator, DeviceType, Vpd
 from protocol.scsi.thirdparty import ThirdPartyCopy
-from protocol.scsi.xcopy import COPY_OPERATION_ABORT, EXTENDED_COPY, ParameterList
+from protocol.scsi.xcopy import COPY_OPERATION_ABORT, EXTENDED_COPY, ListIdUsage, ParameterList
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ ENDS_WITHIN = 30.0
 _LOOK = 0.2
 """Seconds between two questions about a copy under way."""
 _ANSWER = 4096
+_ATTEMPTS = 4
+"""Times that a tape may answer a registration with a unit attention."""
 
 
 class CopyGoesOn(NdmpdError):
@@ -86,12 +90,18 @@ class _UnderWay:
 class CopyManager(Unit):
     """``open_transport`` makes a path to the unit that takes EXTENDED COPY.
 
+    ``key``: the head's reservation key, where copies are sent by another nexus than the one that drives are
+    opened by. It is then registered with every tape before the first copy to or from it (REGISTER KEY
+    segment), since a copy manager has no other access than whoever sends it the copy.
+
     One thread watches all the copies of its life, one after the other: to start one for each copy would cost
     more than all else that is done for it.
     """
 
-    def __init__(self, open_transport: Callable[[], Transport], name: str) -> None:
+    def __init__(self, open_transport: Callable[[], Transport], name: str, key: int | None = None) -> None:
         super().__init__(open_transport(), name)
+        self._key = key
+        self._joined: set[Designator] = set()
         self._open_transport = open_transport
         self._asking: Unit | None = None
         self._lock = threading.Lock()
@@ -143,6 +153,7 @@ class CopyManager(Unit):
         self._under_way = _UnderWay(order.list_id, stopped, moved)
         try:
             try:
+                self._join(order)
                 answer = self.send("extended copy", EXTENDED_COPY.put(length=len(data)), out=[Inline(data)],
                                    timeout=COPY_WITHIN)
             finally:
@@ -157,6 +168,26 @@ class CopyManager(Unit):
         if answer.sense is None or self.recovered(answer.sense):
             return Copied(Status.GOOD)
         return Copied(Status.CHECK_CONDITION, answer.sense, answer.sense.text)
+
+    def _join(self, order: ParameterList) -> None:
+        """Register with the tapes of ``order``, once. Where that fails the copy will say so."""
+        if self._key is None:
+            return
+        for cscd in order.cscds:
+            if (not isinstance(cscd, Identification) or cscd.device_type != DeviceType.TAPE
+                    or cscd.designator in self._joined):
+                continue
+            self._joined.add(cscd.designator)
+            data = ParameterList(0, ListIdUsage.NONE, (cscd,), (RegisterKey(0, 0, self._key),)).put()
+            for _ in range(_ATTEMPTS):
+                answer = self.send("register with a tape", EXTENDED_COPY.put(length=len(data)),
+                                   out=[Inline(data)])
+                told = CopySense.of(answer.sense).destination_sense if answer.sense else None
+                if told is None or told.sense is None or told.sense.key is not SenseKey.UNIT_ATTENTION:
+                    break
+            if answer.sense is not None:
+                # A conflict where the nexus is registered already, as one that drives are opened by too.
+                log.debug("%s: no registration with a tape: %s", self.name, answer.sense.text)
 
     def attention(self, doing: str, cdb: bytes, sense: Sense) -> None:
         """A copy is not sent again behind the back of whoever knows where the tape ought to stand."""

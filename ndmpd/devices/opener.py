@@ -146,6 +146,11 @@ class Opener:
             raise NoSuchDevice(f"there is no data mover {name!r} of type SCSI")
         return self._open(name, mover, None)
 
+    def copy_key(self, name: str) -> int | None:
+        """What ``CopyManager`` takes as ``key``: over iSCSI every transport is a nexus of its own."""
+        mover = self._settings.copy_managers.get(name)
+        return self.head.key if mover is not None and isinstance(mover.device, Iscsi) else None
+
     def _open(self, name: str, unit: Unit | Datamover, kind: DeviceType | None) -> Transport:
         """The unit that ``unit.device`` leads to, if it is the one that is meant."""
         check = partial(verify, name=name, wwn=unit.wwn, serial=unit.serial, type=kind)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from ndmpd.client.__main__ import main
 from ndmpd.client.options import PASSWORD_VARIABLE, TAPE_PASSWORD_VARIABLE
@@ -25,6 +25,14 @@ class Ndmpc:
 
     def run(self, command: str, *arguments: str | os.PathLike[str], status: int = 0) -> dict[str, Any]:
         """The command's report. Fails the test where the exit status is not ``status``."""
+        report: dict[str, Any] = json.loads(self._done(command, *arguments, status=status).stdout)
+        return report
+
+    def complaint(self, command: str, *arguments: str | os.PathLike[str], status: int) -> str:
+        """What the command tells people of its failure, on one line."""
+        return " ".join(self._done(command, *arguments, status=status).stderr.split())
+
+    def _done(self, command: str, *arguments: str | os.PathLike[str], status: int) -> Result:
         words = [command, url(self.data), *map(os.fspath, arguments), *self.options,
                  "--ndmp-version", str(self.data.version), "--json"]
         passwords = {PASSWORD_VARIABLE: self.data.password}
@@ -33,8 +41,7 @@ class Ndmpc:
             passwords[TAPE_PASSWORD_VARIABLE] = self.tape.password
         done = CliRunner().invoke(main, words, env=passwords)
         assert done.exit_code == status, f"{' '.join(words)}\n{done.output}"
-        report: dict[str, Any] = json.loads(done.stdout)
-        return report
+        return done
 
     def backup(self, source: str | Path, catalogue: Path, *arguments: str) -> dict[str, Any]:
         report = self.run("backup", source, "-c", catalogue, *arguments)

@@ -5,18 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 
 import pytest
 
+from ndmpd.devices.copymanager import CopyManager
+from ndmpd.devices.embedded import EmbeddedTransport
 from ndmpd.san import San
 from ndmpd.san.copymanager.server import CopyManagerServer
 from ndmpd.san.copymanager.streams import Stream
+from ndmpd.san.nexus import Nexus
 from protocol.scsi import command as scsi
 from protocol.scsi.asc import Asc
 from protocol.scsi.command import Status
 from protocol.scsi.reservations import RESERVE_OUT, OutAction, OutParameters, ReservationType
-from protocol.scsi.segments import BlockToStream
+from protocol.scsi.segments import BlockToStream, RegisterKey
 from protocol.scsi.sense import CopySense, Reported
+from protocol.scsi.xcopy import ListIdUsage, ParameterList
 from tests.san.conftest import Outcome, TapeHost
 from tests.san.copymanager.conftest import RECORD, CopyHost, cscd, fill_disk, running
 from tests.san.test_reservations import A, B, Party
@@ -146,3 +152,37 @@ def test_without_a_copy_manager_there_is_nothing_to_abort(san: San) -> None:
     cdb = RESERVE_OUT[OutAction.PREEMPT_AND_ABORT].put(type=EARO, length=24)
     assert new.send(cdb, data).good
     assert new.send(scsi.REWIND.put()).good
+
+
+def test_a_copy_manager_registers_the_nexus_that_asks_it_to(san: San, manager: CopyManagerServer) -> None:
+    """REGISTER KEY: how a host whose copies come by another nexus than its drive is owned by gets access."""
+    fill_disk(san, "disk0")
+    owner, second = Party(san, A, unit="tape0").join(), Party(san, A, unit="tape0")
+    assert owner.reserve(EARO).good
+    host = CopyHost(san, "copy0", second.nexus)
+    ends = [cscd(san, "disk0"), cscd(san, "tape0")]
+    assert host.copy(list(ends), [RegisterKey(1, 0, A), BlockToStream(0, 1, RECORD, BLOCKS, 0)]).good
+    assert owner.keys.keys == (A, A) and owner.reservation == (EARO, A)
+    again = host.copy(list(ends), [RegisterKey(1, 0, A)])
+    assert again.sense is not None
+    assert CopySense.of(again.sense).destination_sense == Reported(Status.RESERVATION_CONFLICT)
+    assert host.copy(list(ends), [RegisterKey(1, A, 0)]).good and owner.keys.keys == (A,)
+    assert not host.copy(list(ends), [BlockToStream(0, 1, RECORD, BLOCKS, 0)]).good
+
+
+def test_the_client_of_a_copy_manager_has_its_nexus_registered(
+        san: San, manager: CopyManagerServer) -> None:
+    fill_disk(san, "disk0")
+    owner = Party(san, A, unit="tape0").join()
+    assert owner.reserve(EARO).good
+    order = ParameterList(1, ListIdUsage.HOLD, (cscd(san, "disk0"), cscd(san, "tape0")),
+                          (BlockToStream(0, 1, RECORD, BLOCKS, 0),))
+    for key, good in ((None, False), (A, True)):
+        with Nexus(san.path) as nexus:
+            path = partial(EmbeddedTransport, san.path, "copy0", nexus)
+            with closing(CopyManager(path, "gw", key)) as client:
+                client.limits()
+                for _ in range(2):
+                    found = client.copy(order, stopped=lambda: False, moved=lambda size: None)
+                    assert found.good is good
+    assert TapeHost(san, "tape0", owner.nexus).position() == (2, 0)

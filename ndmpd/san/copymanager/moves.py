@@ -16,6 +16,7 @@ from ndmpd.san.copymanager.streams import Stream
 from protocol.scsi import command as scsi
 from protocol.scsi.asc import Asc
 from protocol.scsi.command import Status
+from protocol.scsi.reservations import RESERVE_OUT, OutAction, OutParameters
 from protocol.scsi.segments import (
     BlockOffsetToBlockOffset,
     BlockOffsetToStream,
@@ -25,6 +26,7 @@ from protocol.scsi.segments import (
     Filemarks,
     InlineToStream,
     Locate,
+    RegisterKey,
     Segment,
     Space,
     StreamDiscard,
@@ -220,6 +222,16 @@ def verify(copy: Copy, segment: Verify) -> None:
         raise end.source_failure(result)
 
 
+def register_key(copy: Copy, segment: RegisterKey) -> None:
+    """Registers the nexus that sent the copy: it is in its name that the unit is then copied to."""
+    end = copy.end(segment.destination, DESTINATION_AT)
+    copy.flush()
+    data = OutParameters(segment.key, segment.service_action_key).put()
+    result, _ = end.send(RESERVE_OUT[OutAction.REGISTER].put(length=len(data)), [Inline(data)])
+    if result.status != Status.GOOD:
+        raise end.destination_failure(result)
+
+
 def _to_tape(cdb_of: Callable[[Any], bytes]) -> Callable[[Copy, Any], None]:
     """A segment that is one command to a tape."""
     def move(copy: Copy, segment: Any) -> None:
@@ -246,4 +258,5 @@ MOVES: dict[type[Segment], Callable[[Copy, Any], None]] = {
     Space: _to_tape(lambda one: scsi.SPACE_6.put(code=one.code, count=one.count & 0xFFFFFF)),
     Locate: _to_tape(lambda one: scsi.LOCATE_10.put(block=one.position)),
     TapeImage: tape_image,
+    RegisterKey: register_key,
 }

@@ -29,7 +29,8 @@ PROFILES = "profiles.json"
 _STREAM_TO_STREAM = frozenset({SegmentType.STREAM_TO_STREAM, SegmentType.STREAM_TO_STREAM_HELD,
                                SegmentType.TAPE_IMAGE})
 _HELD = frozenset(range(SegmentType.BLOCK_TO_STREAM_HELD, SegmentType.STREAM_DISCARD_HELD + 1))
-_TYPES = frozenset(range(SegmentType.BLOCK_TO_STREAM, SegmentType.TAPE_IMAGE + 1)) | {CscdType.IDENTIFICATION}
+_TYPES = frozenset({*range(SegmentType.BLOCK_TO_STREAM, SegmentType.REGISTER_KEY + 1),
+                    CscdType.IDENTIFICATION})
 _COMMANDS = (Command(0x83, (0x00, 0x1C)), Command(0x84, (0x00, 0x01, 0x03, 0x04)))
 _CSCD_IDS = (NULL_BLOCK, NULL_STREAM, COPY_MANAGER)
 

@@ -1,7 +1,9 @@
 """Carries out the commands of a session, one after the other, and sends what comes of them.
 
-RFC 7143 11.3 to 11.7. EXTENDED COPY has a thread of its own for each: it takes long, and meanwhile the
-initiator asks for its status on the same nexus.
+RFC 7143 11.3 to 11.7. A command that takes no time is carried out at once by the thread that received it, if
+no other waits: to wake another thread costs as much as 64 KiB of data. All others go to a thread of the
+session's own, so that the initiator is heard meanwhile. EXTENDED COPY has a thread for each command: it takes
+long, and the initiator asks for its status on the same nexus.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 
 from ndmpd.pieces import Inline, Piece, Zeros
 from ndmpd.ports import Command, Result
+from ndmpd.san.commands import UnitOpcode
 from ndmpd.san.copymanager.commands import OPCODES
 from ndmpd.san.copymanager.link import Link
 from ndmpd.san.errors import CopyManagerDown, CopyManagerGone, UnitBusy
@@ -40,6 +43,15 @@ _COPY_PATIENCE = 24 * 3600.0
 _BEYOND = Zeros(1 << 62)
 """Where data-in goes that the initiator has no room for: it is counted, which makes the residual."""
 _UNREACHABLE = 0x0800
+_AT_ONCE = 0.02
+"""Seconds that the receiving thread waits for a unit that others use, before it leaves that to another."""
+_SLOW = frozenset({
+    Opcode.REWIND, Opcode.INITIALIZE_ELEMENT_STATUS, Opcode.WRITE_FILEMARKS_6, Opcode.SPACE_6, Opcode.ERASE_6,
+    Opcode.LOAD_UNLOAD, Opcode.LOCATE_10, Opcode.SYNCHRONIZE_CACHE_10, Opcode.UNMAP,
+    Opcode.RECEIVE_COPY_RESULTS,
+    Opcode.SYNCHRONIZE_CACHE_16, Opcode.LOCATE_16, Opcode.WRITE_SAME_16, Opcode.MOVE_MEDIUM,
+    Opcode.EXCHANGE_MEDIUM, *UnitOpcode})
+"""Commands that may wait for a medium."""
 
 
 def sense_of(key: SenseKey, code: int) -> Result:
@@ -69,19 +81,37 @@ class Executor:
         self._status_link = Link(seat.san.path, seat.nexus)
         self._copies: dict[Exchange, Link] = {}
         self._guard = threading.Lock()
-        self._thread = threading.Thread(target=self._run, daemon=True, name=f"{seat.unit.name} commands")
-        self._thread.start()
+        self._waiting = 0
+        self._thread: threading.Thread | None = None
 
     def submit(self, exchange: Exchange) -> None:
         if exchange.cdb[0] == Opcode.EXTENDED_COPY and self._seat.unit.third_party:
             self._start_copy(exchange)
-        else:
-            self._queue.put(exchange)
+        elif self._waiting or exchange.cdb[0] in _SLOW or not self._at_once(exchange):
+            self._hand_over(exchange)
+
+    def _at_once(self, exchange: Exchange) -> bool:
+        """Whether the command was carried out. Nothing of it was done where others have the unit."""
+        try:
+            self._carry_out(exchange, self._status_link, _AT_ONCE)
+        except UnitBusy:
+            return False
+        return True
+
+    def _hand_over(self, exchange: Exchange) -> None:
+        with self._guard:
+            self._waiting += 1
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True,
+                                            name=f"{self._seat.unit.name} commands")
+            self._thread.start()
+        self._queue.put(exchange)
 
     def stop(self) -> None:
         """No command comes any more, and what is under way has been aborted: wait for its end."""
-        self._queue.put(None)
-        self._thread.join()
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
         with self._guard:
             links = list(self._copies.values())
         for link in links:
@@ -97,7 +127,11 @@ class Executor:
 
     def _run(self) -> None:
         while (exchange := self._queue.get()) is not None:
-            self._carry_out(exchange, self._status_link)
+            try:
+                self._carry_out(exchange, self._status_link)
+            finally:
+                with self._guard:
+                    self._waiting -= 1
 
     def _start_copy(self, exchange: Exchange) -> None:
         with self._guard:
@@ -119,14 +153,20 @@ class Executor:
                 del self._copies[exchange]
             link.close()
 
-    def _carry_out(self, exchange: Exchange, link: Link) -> None:
+    def _carry_out(self, exchange: Exchange, link: Link, patience: float = _PATIENCE) -> None:
+        """UnitBusy, with less than all patience, where it has to be tried again."""
         if not self._tasks.begin(exchange):
             self._tasks.end(exchange)
             self._settled()
             return
         room = self._room(exchange)
         try:
-            result = self._execute(exchange, room, link)
+            result = self._execute(exchange, room, link, patience)
+        except UnitBusy as error:
+            if patience < _PATIENCE:
+                raise
+            _log.warning("%s: %s", self._seat.unit.name, error)
+            result = Result(Status.BUSY)
         except Exception:
             # Whatever it was: the initiator waits for an answer, and the session goes on.
             _log.exception("%s: command %s", self._seat.unit.name, exchange.cdb.hex(" "))
@@ -137,18 +177,18 @@ class Executor:
         command = exchange.command
         if not command.read or not command.length:
             return None
-        buffer = self._sender.buffers.take(min(command.length, MAX_TRANSFER))
-        exchange.taken.append(buffer)
-        return buffer[:min(command.length, MAX_TRANSFER)]
+        if not exchange.taken:
+            exchange.taken.append(self._sender.buffers.take(min(command.length, MAX_TRANSFER)))
+        return exchange.taken[0][:command.length]
 
-    def _execute(self, exchange: Exchange, room: memoryview | None, link: Link) -> Result:
+    def _execute(self, exchange: Exchange, room: memoryview | None, link: Link, patience: float) -> Result:
         command, seat = exchange.command, self._seat
         if command.length > MAX_TRANSFER:
             return sense_of(SenseKey.ILLEGAL_REQUEST, Asc.INVALID_FIELD_IN_CDB)
         into: list[Piece] = [] if command.write else [_BEYOND]
         if room is not None:
             into.insert(0, Inline(room))
-        order = Command(exchange.cdb, exchange.pieces, into, _PATIENCE)
+        order = Command(exchange.cdb, exchange.pieces, into, patience)
         if command.lun:
             return answer_for_nobody(order)
         try:
@@ -156,9 +196,6 @@ class Executor:
                 order.timeout = _COPY_PATIENCE
                 return link.execute(seat.unit.name, order)
             return seat.unit.execute(seat.nexus, order)
-        except UnitBusy as error:
-            _log.warning("%s: %s", seat.unit.name, error)
-            return Result(Status.BUSY)
         except CopyManagerDown as error:
             _log.error("%s: %s", seat.unit.name, error)
             return sense_of(SenseKey.NOT_READY, Asc.BECOMING_READY)

@@ -33,7 +33,7 @@ from protocol.scsi.xcopy import ListIdUsage, ParameterList
 from tests.san.conftest import Host, TapeHost, refused
 from tests.san.copymanager.conftest import CopyHost, cscd, fill_disk, records
 
-EVERYTHING = (*range(0x14), 0xE4)
+EVERYTHING = (*range(0x15), 0xE4)
 COPYING = ("disk0", "tape0", "copy0")
 
 

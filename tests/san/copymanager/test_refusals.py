@@ -13,10 +13,10 @@ from protocol.scsi.segments import (
     BlockToStream,
     Filemarks,
     InlineToStream,
-    RegisterKey,
     Segment,
     StreamToStream,
     TapeImage,
+    ThirdPartyReservation,
 )
 from protocol.scsi.sense import Sense, SenseKey
 from protocol.scsi.xcopy import ListIdUsage, ParameterList
@@ -105,7 +105,7 @@ def test_a_segment_of_a_kind_that_is_not_there_stops_all_of_them(
     before = disk_content(san, "disk1")
     fill_disk(san, "disk0")
     segments: list[Segment] = [COPY, COPY, COPY]
-    segments[place] = RegisterKey(1, 2, 3)
+    segments[place] = ThirdPartyReservation(1, 2, 3, bytes(24))
     assert refusal(host.copy([cscd(san, "disk0"), cscd(san, "disk1")], segments)) == (
         Asc.UNSUPPORTED_SEGMENT_TYPE, 16 + 64 + 28 * place)
     assert disk_content(san, "disk1") == before
@@ -176,5 +176,6 @@ def test_too_long_segments_and_transfers(san: San, host: CopyHost) -> None:
 
 
 def test_sense_of_a_refusal_is_as_the_standard_draws_it(san: San, host: CopyHost) -> None:
-    outcome = host.copy([cscd(san, "disk0"), cscd(san, "disk1")], [COPY, RegisterKey(1, 2, 3)])
+    unknown = ThirdPartyReservation(1, 2, 3, bytes(24))
+    outcome = host.copy([cscd(san, "disk0"), cscd(san, "disk1")], [COPY, unknown])
     assert outcome.sense == Sense.take(bytes.fromhex("70 00 05 00000000 0a 00000000 2609 00 80006c"))
