@@ -16,6 +16,7 @@ import secrets
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -45,11 +46,15 @@ from ndmpd.net.watch import Watch
 from ndmpd.san import create
 from ndmpd.san.copymanager import server as copy_manager_server
 from ndmpd.services import data_process
-from ndmpd.services.copy_path import CopyPath, Run
+from ndmpd.services.block_path import BlockPath
+from ndmpd.services.block_transfer import BlockTransfer, InterruptibleRun
+from ndmpd.services.copy_path import CopyPath
+from ndmpd.services.copying import Run
 from ndmpd.services.head_path import HeadPath
 from ndmpd.services.identities import Identities
 from ndmpd.services.inventory import Inventory
 from ndmpd.services.jobs import Counters
+from ndmpd.services.lowering import Lowering
 from ndmpd.services.tally import Tallies, Tally
 from ndmpd.services.transfer import Mover, Transfer
 from ndmpd.session.core import Session
@@ -360,14 +365,25 @@ def where(settings: Settings, local: str) -> Where:
 def make_transfer(settings: Settings, opener: Opener, asked: Mover, run: Run) -> Transfer:
     """The data paths that a run of the mover may take."""
     head = HeadPath(opener.disk)
+    paths = [CopyPath(*_copy_manager(settings, opener, name, mover), head, opener.disk, run)
+             for name, mover in settings.copy_managers.items()]
+    return Transfer(asked, head, paths, run.say, opener)
 
-    def path(name: str, mover: Datamover) -> CopyPath:
-        leases = Leases(settings.server.state_dir / "run", name, mover.copythreads)
-        key = opener.copy_key(name)
-        return CopyPath(leases, lambda: CopyManager(lambda: opener.copy_manager(name), name, key),
-                        mover.batchsize, head, opener.disk, run)
 
-    return Transfer(asked, head, [path(*one) for one in settings.copy_managers.items()], run.say)
+def make_blocks(settings: Settings, opener: Opener, asked: Mover, lowering: Lowering,
+                run: InterruptibleRun) -> BlockTransfer:
+    """The data paths between two disks."""
+    paths = [BlockPath(*_copy_manager(settings, opener, name, mover), opener.disk, run)
+             for name, mover in settings.copy_managers.items()]
+    return BlockTransfer(asked, lowering, paths, run)
+
+
+def _copy_manager(settings: Settings, opener: Opener, name: str,
+                  mover: Datamover) -> tuple[Leases, Callable[[], CopyManager], int]:
+    """What a data path needs of a data mover of type SCSI: list identifiers, the unit, bytes of a command."""
+    leases = Leases(settings.server.state_dir / "run", name, mover.copythreads)
+    key = opener.copy_key(name)
+    return leases, lambda: CopyManager(lambda: opener.copy_manager(name), name, key), mover.batchsize
 
 
 def run_copy_manager(settings: Settings) -> None:
@@ -388,6 +404,7 @@ def run_job(settings: Settings, session: socket.socket, connection: socket.socke
     opener = Opener(settings)
     try:
         data_process.run(pickle.loads(bytes(order)), session, connection, Counters(counters), butypes(Disk),
-                         ConfiguredVolumes(settings), opener.disk, bool(settings.copy_managers))
+                         ConfiguredVolumes(settings), opener.disk, partial(make_blocks, settings, opener),
+                         bool(settings.copy_managers))
     finally:
         opener.close()

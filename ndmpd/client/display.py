@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ndmpd.client.copies import CopyReport
+from ndmpd.client.disk_copy import BELIEVABLE
 from ndmpd.client.errors import ExitStatus
 from ndmpd.client.jobs import Report
 from ndmpd.client.observer import Observer
@@ -25,8 +27,6 @@ from protocol.ndmp.mover import MoverGetStateReply
 
 WINDOW = 5.0
 """Seconds over which the rate shown is measured."""
-BELIEVABLE = 1 << 60
-"""Estimates of what remains are below this; some servers send all ones for not knowing."""
 STYLES: dict[int, str] = {LogType.ERROR: "bold red", LogType.WARNING: "yellow", LogType.DEBUG: "dim"}
 
 
@@ -69,17 +69,18 @@ class Bar(Observer):
         self._progress.stop()
 
     def states(self, data: DataGetStateReply, mover: MoverGetStateReply) -> None:
-        moved = max(data.bytes_processed, mover.bytes_moved)
-        total = self._total
-        if not total and not data.unsupported & DataUnsupported.EST_BYTES_REMAIN \
-                and data.est_bytes_remain < BELIEVABLE:
+        total = 0
+        if not data.unsupported & DataUnsupported.EST_BYTES_REMAIN and data.est_bytes_remain < BELIEVABLE:
             total = data.bytes_processed + data.est_bytes_remain
+        self.amount(max(data.bytes_processed, mover.bytes_moved), total, mover.state == MoverState.PAUSED)
+
+    def amount(self, moved: int, total: int, paused: bool = False) -> None:
+        total = self._total or total
         known = total > moved > 0
         self._progress.update(self._task, completed=moved, total=total if known else None)
         files = f"{self._entries:,} files" if self._entries else ""
-        where = "paused" if mover.state == MoverState.PAUSED else self._place
         self._progress.update(
-            self._task, moved=decimal(moved), files=files, where=where,
+            self._task, moved=decimal(moved), files=files, where="paused" if paused else self._place,
             percent=f"{100 * moved // total}%" if known else "",
             rate=self._rate(moved))
 
@@ -111,10 +112,7 @@ class Bar(Observer):
 def show_report(console: Console, report: Report) -> None:
     """The outcome: one line that says it all, then what is wrong."""
     status = report.exit_status
-    mark, word = {
-        ExitStatus.OK: ("[bold green]✓[/]", "complete"),
-        ExitStatus.PARTIAL: ("[bold yellow]![/]", "incomplete"),
-    }.get(status, ("[bold red]✗[/]", "failed"))
+    mark, word = _verdict(status)
     parts = [f"{decimal(report.size)} in {report.seconds:.1f} s", f"{decimal(int(report.rate))}/s"]
     if report.entries:
         parts.append(f"{report.entries:,} entries of file history")
@@ -136,3 +134,28 @@ def show_report(console: Console, report: Report) -> None:
             table.add_row(each.cartridge or "-", each.drive, str(each.file_number), f"{each.window_offset:,}",
                           f"{each.window_length:,}")
         console.print(table)
+
+
+def show_copy(console: Console, report: CopyReport) -> None:
+    """The outcome of a copy."""
+    mark, word = _verdict(report.exit_status)
+    parts = [f"{decimal(report.size)} in {report.seconds:.1f} s", f"{decimal(int(report.rate))}/s"]
+    if report.kind == "tape":
+        parts.append(f"{report.files:,} tape file{'' if report.files == 1 else 's'}")
+    console.print(f"{mark} copy {word}: {', '.join(parts)}", highlight=False)
+    if not report.whole:
+        console.print(f"  the source halted {report.source_halt}, the destination {report.destination_halt}",
+                      style="red")
+    if report.lost:
+        console.print(f"  {report.lost:,} file(s) lost, named in the messages", style="yellow")
+    for name, outcome in report.failed[:20]:
+        console.print(f"  not copied: {escape(name or '(everything)')} ({outcome})", style="yellow")
+    for remark in report.remarks:
+        console.print(f"  {escape(remark)}", style="dim")
+
+
+def _verdict(status: ExitStatus) -> tuple[str, str]:
+    return {
+        ExitStatus.OK: ("[bold green]✓[/]", "complete"),
+        ExitStatus.PARTIAL: ("[bold yellow]![/]", "incomplete"),
+    }.get(status, ("[bold red]✗[/]", "failed"))

@@ -1,7 +1,4 @@
-"""Whole jobs: from open control connections to a report. What ``ndmpc`` and ``ndmpd demo`` both call.
-
-Copying between servers will be a job of this kind too: two agents joined, a movement watched, a report made.
-"""
+"""Whole jobs: from open control connections to a report. What ``ndmpc`` and ``ndmpd demo`` both call."""
 
 from __future__ import annotations
 

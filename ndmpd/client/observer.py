@@ -13,6 +13,9 @@ class Observer:
     def states(self, data: DataGetStateReply, mover: MoverGetStateReply) -> None:
         """Both sides were asked how they are."""
 
+    def amount(self, moved: int, total: int, paused: bool = False) -> None:
+        """A copy has moved so many bytes, of ``total``, 0 where that is not known."""
+
     def cartridge(self, name: str, drive: str) -> None:
         """A cartridge is in the drive and positioned; ``name`` "" where its volume tag is not known."""
 

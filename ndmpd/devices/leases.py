@@ -2,11 +2,11 @@
 
 A copy manager tells the copies of one initiator apart by list identifier, and every process of a head may be
 the same initiator to it. So an identifier is leased: a file for each copy manager and identifier, locked by
-whoever has it, with the name of the drive that its copies use. There are as many as ``copythreads``, which so
-bounds the copies under way.
+whoever has it, with the names of the units that its copies use. There are as many as ``copythreads``, which
+so bounds the copies under way.
 
 The kernel unlocks the file of a process that dies, but what is written in it stays: the copy may still run,
-and whoever opens that drive next must see to its end first (``abandoned``).
+and whoever opens such a drive next must see to its end first (``abandoned``).
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from pathlib import Path
 
 _MOST = 4096
 _END = b"\n"
-"""Behind the drive's name; what follows was written before. To cut the file each time would take longer."""
+"""Behind the units' names; what follows was written before. To cut the file each time would take longer."""
+_BETWEEN = "\t"
 _FILE = re.compile(r"(?P<manager>.+)\.copy(?P<id>\d{1,3})")
 
 
 class Lease:
-    """One list identifier of one copy manager, until ``close``. ``drive``: what its copies write or read."""
+    """One list identifier of one copy manager, until ``close``. ``units``: what its copies write or read."""
 
     def __init__(self, fd: int, manager: str, list_id: int) -> None:
         self._fd = fd
@@ -34,12 +35,13 @@ class Lease:
         self.list_id = list_id
 
     @property
-    def drive(self) -> str:
-        return os.pread(self._fd, _MOST, 0).partition(_END)[0].decode()
+    def units(self) -> list[str]:
+        names = os.pread(self._fd, _MOST, 0).partition(_END)[0].decode()
+        return names.split(_BETWEEN) if names else []
 
-    def begin(self, drive: str) -> None:
+    def begin(self, *units: str) -> None:
         """Written down before the copy is sent: should this process die, it is known what may still move."""
-        os.pwrite(self._fd, drive.encode() + _END, 0)
+        os.pwrite(self._fd, _BETWEEN.join(units).encode() + _END, 0)
 
     def end(self) -> None:
         """No copy with this identifier is under way."""
@@ -68,7 +70,7 @@ class Leases:
             path = f"{self.run_dir}/{self.manager}.copy{list_id}"
             found = _locked(path, self.manager, list_id, create=True)
             if found is not None:
-                if not found.drive:
+                if not found.units:
                     return found
                 found.close()
         return None
@@ -86,10 +88,26 @@ def abandoned(run_dir: Path, drive: str | None = None, manager: str | None = Non
         if found is None:
             continue
         try:
-            if found.drive and drive in (None, found.drive):
+            if (units := found.units) and (drive is None or drive in units):
                 yield found
         finally:
             found.close()
+
+
+def under_way(run_dir: Path, unit: str) -> bool:
+    """Whether a process that lives has a copy under way that uses ``unit``."""
+    for path in run_dir.glob("*.copy*"):
+        name = _FILE.fullmatch(path.name)
+        if name is None:
+            continue
+        with suppress(FileNotFoundError):
+            if unit not in path.read_bytes()[:_MOST].partition(_END)[0].decode().split(_BETWEEN):
+                continue
+            found = _locked(path, name["manager"], int(name["id"]), create=False)
+            if found is None:
+                return True
+            found.close()
+    return False
 
 
 def _locked(path: str | Path, manager: str, list_id: int, *, create: bool) -> Lease | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -12,14 +13,14 @@ from pathlib import Path
 
 from ndmpd.config import Datamover, Settings, Shared, Unit
 from ndmpd.config_types import Iscsi, Node, Virtual
-from ndmpd.devices.copymanager import CopyManager
+from ndmpd.devices.copymanager import ENDS_WITHIN, CopyManager
 from ndmpd.devices.embedded import EmbeddedTransport
 from ndmpd.devices.errors import DeviceBusy, NoSuchDevice, UnitDown
 from ndmpd.devices.heads import Head
 from ndmpd.devices.identity import verify
 from ndmpd.devices.initiator import login
 from ndmpd.devices.iscsi import IscsiTransport
-from ndmpd.devices.leases import abandoned
+from ndmpd.devices.leases import abandoned, under_way
 from ndmpd.devices.ownership import Borrowed, Exclusive
 from ndmpd.devices.sgio import SgTransport
 from ndmpd.devices.sysfs import Sysfs
@@ -31,6 +32,9 @@ from protocol.scsi.spc import DeviceType
 _TYPES = {"disk": DeviceType.DISK, "drive": DeviceType.TAPE, "changer": DeviceType.CHANGER}
 
 log = logging.getLogger(__name__)
+
+_LOOK = 0.02
+"""Seconds between two looks whether a copy has ended."""
 
 
 class Opener:
@@ -72,6 +76,18 @@ class Opener:
         """A drive that another session of this head owns and lends, for copies (see ``Borrowed``)."""
         unit, kind = self._shared(name)
         return Borrowed(self._open(name, unit, kind), name, self.head)
+
+    def await_copies(self, name: str) -> None:
+        """Return once no session's copies move the tape of a drive that this one has lent. Raises DeviceBusy
+        where one may go on.
+        """
+        deadline = time.monotonic() + ENDS_WITHIN
+        while under_way(self._run_dir, name):
+            if time.monotonic() > deadline:
+                raise DeviceBusy(f"{name}: a copy by another session still uses it; see to it that it has "
+                                 "ended before the tape is used again")
+            time.sleep(_LOOK)
+        self._fence(name)
 
     @property
     def head(self) -> Head:

@@ -1,9 +1,10 @@
-"""The local channel: DATA and MOVER of this server joined by an AF_UNIX stream instead of TCP.
+"""The local channel: two sides of this server joined by an AF_UNIX stream instead of TCP.
 
-A backup sends pieces, extents as descriptors (SCM_RIGHTS) rather than as bytes; the mover answers with how
-many pieces are on tape, and with what could not be read of them. A recover sends pulls: destinations for the
-bytes at a stream offset; the mover fills them and says so. Frames are private to the two ends, which run the
-same program; nothing of a peer's is interpreted here.
+Both ends first say who they are (``hello``). A backup sends pieces, extents as descriptors (SCM_RIGHTS)
+rather than as bytes; the mover, or the recover at the other end, answers with how many pieces are where they
+belong, and with what could not be read of them. A recover sends pulls: destinations for the bytes at a stream
+offset; the mover fills them and says so. Frames are private to the two ends, which run the same program;
+nothing of a peer's is interpreted here.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Kind(IntEnum):
     """[bytes offloaded]: every record is on tape. Payload: the data movers that did it."""
     PULL = 9
     """[stream offset, bytes, destinations]: fill the destinations that follow, all of them. With none, send
-    bytes: at least one, and no more than can be had without a pause.
+    bytes: at least one, and no more than can be had without a pause. A mover has no offset: it takes what the
+    DMA told the other one to read.
     """
     FILLED = 10
     """[bytes offloaded so far]: the pull is done. Payload: the bytes, where it named no destinations; else
@@ -58,8 +60,20 @@ class Kind(IntEnum):
     """[pieces]: so many, counted from the first, have been taken, and further ones are wanted."""
     FAILED = 12
     """[errno]: a destination could not be written; the pull's bytes were passed over. Payload: reason."""
-    MOVER = 13
-    """The first frame of DATA's, unless it is NAS. Payload: the type of data mover that the DMA asked for."""
+    TAPE = 14
+    """[record size, records], the one destination of a pull: a drive, payload: its name and designator. Its
+    records are to be written there by a copy manager.
+    """
+    COPIED = 15
+    """[records, flags, records to be left to the head]: what came of that, as far as is known (``Copied``).
+    Payload: the data movers that did it.
+    """
+    KEPT = 16
+    """[records]: so many are on the tape, by its own position."""
+    HELLO = 13
+    """[role]: the first frame in either direction (``hello``). Payload: the type of data mover that the DMA
+    asked for.
+    """
 
 
 _KINDS = frozenset(Kind)

@@ -1,4 +1,4 @@
-"""A copy manager's data path (TYPE=SCSI): records go between disk and tape by EXTENDED COPY.
+"""A copy manager's data path (TYPE=SCSI): records go between disk and tape, or tapes, by EXTENDED COPY.
 
 Plans come from ``ndmpd.offload``. After every command READ POSITION says where the tape is, whatever the
 answer was; what the copy manager claims is checked against it. What a command did not do is planned again,
@@ -7,66 +7,30 @@ by this path or the next one: a record is neither lost nor written twice.
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from ndmpd.devices.copymanager import Copied, CopyGoesOn, CopyManager
-from ndmpd.devices.disk import Disk
 from ndmpd.devices.errors import DeviceError, PositionLost, TransportError
-from ndmpd.devices.leases import Lease, Leases, abandoned
+from ndmpd.devices.leases import Lease, Leases
 from ndmpd.devices.tape import TapeDrive
 from ndmpd.devices.tape_outcome import Written, shifted
 from ndmpd.devices.tape_position import TapePosition
 from ndmpd.errors import NdmpdError
-from ndmpd.offload.abilities import Abilities
 from ndmpd.offload.backup import backup_steps
-from ndmpd.offload.ends import CannotCopy, DiskEnd, TapeEnd
+from ndmpd.offload.ends import CannotCopy, TapeEnd
 from ndmpd.offload.plan import CopyCommand, Direction
 from ndmpd.offload.restore import restore_steps
 from ndmpd.offload.resume import Outcome, PositionInDoubt, Progress, progress
+from ndmpd.offload.tapes import tape_steps
 from ndmpd.pieces import LunExtent, Piece, first
 from ndmpd.ports import SourceFault, Transport
+from ndmpd.services.copy_ends import Disks, best
+from ndmpd.services.copying import Copying, PathFailed, Run
 from ndmpd.services.head_path import HeadPath
-from protocol.ndmp.codes import LogType
 from protocol.scsi.asc import Asc
 from protocol.scsi.command import Status
-from protocol.scsi.cscd import MAX_DESIGNATOR
-from protocol.scsi.sense import SenseKey
-from protocol.scsi.spc import Designator, DesignatorType
-from protocol.scsi.xcopy import ListIdUsage
-
-log = logging.getLogger(__name__)
-
-_TRIES = 3
-"""Commands in a row that may end with nothing done and nothing wrong: unit attentions, a busy unit."""
-_FREE = 0.05
-"""Seconds between two looks for a free list identifier."""
-_TRANSIENT = frozenset({Status.BUSY, Status.TASK_SET_FULL})
-
-
-class PathFailed(NdmpdError):
-    """This path cannot go on. ``records`` were carried before, ``faults`` met on the way."""
-
-    def __init__(self, reason: str, records: int = 0, faults: tuple[SourceFault, ...] = ()) -> None:
-        super().__init__(reason)
-        self.records = records
-        self.faults = faults
-
-
-class Run(Protocol):
-    """What a path sees of the mover's run that it serves."""
-
-    @property
-    def stopped(self) -> bool: ...
-
-    def moving(self, size: int) -> None:
-        """So many bytes of the command under way have been moved; 0 once it is over. From any thread."""
-
-    def say(self, kind: LogType, text: str) -> None: ...
+from protocol.scsi.sense import Reported, SenseKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,94 +41,33 @@ class Restored:
     leave: int = 0
 
 
-def best(designators: Sequence[Designator]) -> Designator:
-    """The designator that names a unit most surely: NAA, then EUI-64, then T10. CannotCopy where none does.
-    """
-    for kind in (DesignatorType.NAA, DesignatorType.EUI_64, DesignatorType.T10):
-        for one in designators:
-            if one.type == kind and 0 < len(one.identifier) <= MAX_DESIGNATOR:
-                return one
-    raise CannotCopy("the unit has no designator that a copy manager could find it by")
+Settle = Callable[[int | None, bool, int], int]
+"""Given how many records a copy to another session's tape claims to have written (None where it does not
+say), whether that tape met its end, and how many of the next are for the head: how many are on that tape.
+"""
 
 
-class Disks(Mapping[str, DiskEnd]):
-    """The disks of a run as a copy manager knows them: by designator. Each is asked once."""
-
-    def __init__(self, open_disk: Callable[[str], Transport]) -> None:
-        self._open_disk = open_disk
-        self._known: dict[str, DiskEnd | None] = {}
-
-    def __getitem__(self, name: str) -> DiskEnd:
-        if name not in self._known:
-            self._known[name] = self._ask(name)
-        found = self._known[name]
-        if found is None:
-            raise KeyError(name)
-        return found
-
-    def _ask(self, name: str) -> DiskEnd | None:
-        try:
-            disk = Disk(self._open_disk(name), name)
-        except NdmpdError as failure:
-            log.warning("disk %s: %s", name, failure)
-            return None
-        try:
-            disk.open()
-            return DiskEnd(name, best(disk.designators()), disk.capacity.block_length, disk.capacity.blocks)
-        except (NdmpdError, ValueError) as failure:
-            log.warning("disk %s is not for a copy manager: %s", name, failure)
-            return None
-        finally:
-            disk.close()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-
-class CopyPath:
-    """``batch``: bytes that one EXTENDED COPY moves at most. ``head`` carries what is not for a copy manager;
-    ``open_disk`` is to ask a disk who it is.
-    """
+class CopyPath(Copying):
+    """``head`` carries what is not for a copy manager; ``open_disk`` is to ask a disk who it is."""
 
     def __init__(self, leases: Leases, make_manager: Callable[[], CopyManager], batch: int, head: HeadPath,
                  open_disk: Callable[[str], Transport], run: Run) -> None:
-        self.name = leases.manager
-        self.batch = batch
-        self.carried = 0
-        """Bytes of records that were moved without passing through the head."""
-        self._leases = leases
-        self._make_manager = make_manager
-        self._manager: CopyManager | None = None
+        super().__init__(leases, make_manager, batch, run)
         self._head = head
         self._disks = Disks(open_disk)
-        self._run = run
-        self._abilities: Abilities | None = None
         self._tape: TapeEnd | None = None
-        self._tries = _TRIES
         self.failure: NdmpdError | None = None
         """What ended ``write`` where it had records to report first: the drive cannot be used any more."""
 
     def open(self, drive: TapeDrive) -> None:
         """Get ready to use ``drive``. PathFailed where nothing can be done for it here."""
+        self.open_manager()
         try:
-            if self._manager is None:
-                self._manager = self._make_manager()
-                if not self._manager.copies():
-                    raise CannotCopy("it takes no EXTENDED COPY (3PC is not set in its INQUIRY data)")
-                self._abilities = Abilities.of(*self._manager.limits())
             self._tape = TapeEnd(drive.name, best(drive.designators()))
         except (NdmpdError, ValueError) as failure:
             raise PathFailed(str(failure)) from failure
         if drive.position.object is None:
             raise PathFailed(f"{drive.name} does not tell its position, so that a copy could not be verified")
-
-    def close(self) -> None:
-        if self._manager is not None:
-            with suppress(NdmpdError, OSError):
-                self._manager.close()
 
     # Backup.
 
@@ -209,7 +112,7 @@ class CopyPath:
         with self._lease(drive.name) as held:
             if held is None:
                 return 0, False
-            copied = self._send(drive, command, held)
+            copied = self._carry_out(drive, command, held)
             found, _ = self._progress(drive, command, before, copied)
         # An answer that was lost, or that leaves early warning out, must not make the cartridge a longer one.
         end = drive.wrote_elsewhere(before, found.records, command.record_size,
@@ -252,7 +155,7 @@ class CopyPath:
         with self._lease(drive.name) as held:
             if held is None:
                 return 0, 0
-            copied = self._send(drive, command, held)
+            copied = self._carry_out(drive, command, held)
             found, after = self._progress(drive, command, before, copied)
         drive.read_elsewhere(before, found.records)
         self.carried += _blocks(command, found.records)
@@ -263,58 +166,71 @@ class CopyPath:
         self._judge(command, copied, found)
         return found.records, 0
 
-    # Both.
+    # Tape to tape.
 
-    @contextmanager
-    def _lease(self, drive: str) -> Iterator[Lease | None]:
-        """A list identifier for one copy on ``drive``; None where the run is to end before one is free.
+    def copy(self, drive: TapeDrive, to: TapeEnd, record_size: int, records: int, settle: Settle) -> Restored:
+        """Records from the tape's position onto the tape of ``to``, by one command at most. Fewer are done
+        where the tape has a mark or an end, or ``to`` has.
 
-        The death of this process, or a copy that does not end, leaves word that it may go on.
+        What is on that tape, ``settle`` finds out. Raises PathFailed, and whatever ``settle`` does.
         """
-        assert self._manager is not None
-        while (held := self._leases.take()) is None:
-            if self._run.stopped:
-                yield None
-                return
-            for left in abandoned(self._leases.run_dir, manager=self.name):
-                try:
-                    self._manager.make_sure_it_ended(left.list_id)
-                except CopyGoesOn as failure:
-                    # Another drive's: whoever opens that one is kept off it.
-                    raise PathFailed(str(failure)) from failure
-                left.end()
-            time.sleep(_FREE)
-        with closing(held):
-            held.begin(drive)
-            yield held
-
-    def _send(self, drive: TapeDrive, command: CopyCommand, held: Lease) -> Copied:
-        assert self._manager is not None
-        order = command.parameter_list(held.list_id, ListIdUsage.DISCARD)
+        assert self._abilities is not None and self._tape is not None
         try:
-            copied = self._manager.copy(order, stopped=lambda: self._run.stopped, moved=self._run.moving)
+            step = next(tape_steps(records, record_size, self._tape, to, self._abilities, self.batch))
+        except CannotCopy as failure:
+            raise PathFailed(str(failure)) from failure
+        if not isinstance(step, CopyCommand):
+            return Restored(0, step.records)
+        before = drive.position
+        with self._lease(drive.name, to.name) as held:
+            # Whoever lends the other drive looks at leases behind its close: one of the two sees the other.
+            if held is None or self._run.stopped:
+                return Restored(0)
+            copied = self._carry_out(drive, step, held)
+        self._refuse_change(drive, copied.source)
+        after = drive.whereabouts()
+        if before.object is None or after is None or not 0 <= after - before.object <= step.records + 1:
+            drive.settle()
+            raise PositionLost(f"{drive.name}, copied by {self.name}: its position went from {before.object} "
+                               f"to {after} while {step.records} records were to be copied")
+        read = after - before.object
+        drive.position = before.records(read)
+        leave = 1 if _stops_reading(copied) else 0
+        end = _ends_tape(copied)
+        found = self._written(drive, step, copied, settle(step.records if copied.good else None, end, leave))
+        if found.records > read:
+            drive.settle()
+            raise PositionLost(f"{drive.name}, copied by {self.name}: {found.records} records were written "
+                               f"to {to.name}, and {read} read")
+        drive.read_elsewhere(before, found.records)
+        self.carried += found.records * record_size
+        if not (copied.good or end or leave):
+            self._judge(step, copied, found)
+        return Restored(found.records, leave)
+
+    def _written(self, drive: TapeDrive, command: CopyCommand, copied: Copied, records: int) -> Progress:
+        try:
+            return progress(command, 0, records, Outcome(copied.status, copied.sense))
+        except PositionInDoubt as doubt:
+            raise PositionLost(f"{drive.name}, copied by {self.name}: {doubt} "
+                               f"({copied.reason or 'it reported no error'})") from doubt
+
+    # All.
+
+    def _carry_out(self, drive: TapeDrive, command: CopyCommand, held: Lease) -> Copied:
+        try:
+            return self._send(command, held)
         except CopyGoesOn as failure:
             drive.settle(ask=False)
             raise PositionLost(str(failure)) from failure
-        finally:
-            # From here on it is the tape's position that counts.
-            self._run.moving(0)
-        held.end()
-        if copied.good:
-            self._tries = _TRIES
-        return copied
 
     def _progress(self, drive: TapeDrive, command: CopyCommand, before: TapePosition,
                   copied: Copied) -> tuple[Progress, int | None]:
         """What was done, by the tape's position above all; and that position. Raises PositionLost where it
         cannot be said, DeviceError where the cartridge may be another one.
         """
-        tape = copied.source if command.direction is Direction.RESTORE else copied.destination
-        sense = tape.sense if tape is not None else None
-        if sense is not None and sense.code == Asc.MEDIUM_MAY_HAVE_CHANGED:
-            # The copy manager has heard what the drive would otherwise have told us.
-            drive.settle()
-            raise DeviceError(f"{drive.name}, copied by {self.name}", Status.CHECK_CONDITION, sense)
+        self._refuse_change(drive, copied.source if command.direction is Direction.RESTORE
+                            else copied.destination)
         after = drive.whereabouts()
         try:
             return progress(command, before.object, after, Outcome(copied.status, copied.sense)), after
@@ -322,22 +238,13 @@ class CopyPath:
             drive.settle()
             raise PositionLost(f"{drive.name}, copied by {self.name}: {doubt} "
                                f"({copied.reason or 'it reported no error'})") from doubt
-
-    def _judge(self, command: CopyCommand, copied: Copied, found: Progress) -> None:
-        """A command failed: whether it is worth another try, by a plan that may do with less. PathFailed."""
-        assert self._abilities is not None
-        if self._run.stopped:
-            return
-        self._tries = _TRIES if found.records else self._tries - 1
-        if _transient(copied) and self._tries:
-            log.info("%s: %s; once more", self.name, copied.reason)
-            return
-        less = None if copied.sense is None else self._abilities.learn(copied.sense, command)
-        if less is None:
-            raise PathFailed(copied.reason or f"status {copied.status}", found.records)
-        self._run.say(LogType.NORMAL, f"data mover {self.name} (SCSI): {copied.reason}; it goes on with "
-                                      f"{self._abilities.narrowed(less)}")
-        self._abilities = less
+    def _refuse_change(self, drive: TapeDrive, tape: Reported | None) -> None:
+        """DeviceError where the cartridge may be another one."""
+        sense = tape.sense if tape is not None else None
+        if sense is not None and sense.code == Asc.MEDIUM_MAY_HAVE_CHANGED:
+            # The copy manager has heard what the drive would otherwise have told us.
+            drive.settle()
+            raise DeviceError(f"{drive.name}, copied by {self.name}", Status.CHECK_CONDITION, sense)
 
 
 def _blocks(command: CopyCommand, records: int) -> int:
@@ -363,15 +270,3 @@ def _stops_reading(copied: Copied) -> bool:
     sense = copied.source.sense if copied.source else None
     return sense is not None and (sense.key is SenseKey.BLANK_CHECK or sense.filemark or sense.ili
                                   or sense.eom)
-
-
-def _transient(copied: Copied) -> bool:
-    if copied.status in _TRANSIENT:
-        return True
-    if copied.sense is None:
-        return False
-    if copied.sense.key is SenseKey.UNIT_ATTENTION:
-        return True
-    return any(report.status in _TRANSIENT
-               or (report.sense is not None and report.sense.key is SenseKey.UNIT_ATTENTION)
-               for report in (copied.source, copied.destination) if report is not None)

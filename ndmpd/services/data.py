@@ -12,6 +12,7 @@ from typing import Protocol
 
 from ndmpd.errors import StreamError
 from ndmpd.services import transfer
+from ndmpd.services.hello import Hello, greeting
 from ndmpd.services.jobs import Counters, Events, Order
 from ndmpd.session import events
 from ndmpd.session.effects import DataStart
@@ -52,6 +53,8 @@ class DataService:
         self._watch = watch
         self._tell = tell
         self._link: tuple[socket.socket, bool] | None = None
+        self._peer: Hello | None = None
+        """Who is at the other end of a local channel, once it has said so."""
         self._watching: Watched | None = None
         self._job: socket.socket | None = None
         self._number = 0
@@ -68,20 +71,24 @@ class DataService:
 
     def attach(self, connection: socket.socket, local: bool) -> None:
         """The data connection is there. Until a job has it, its loss is noticed here."""
-        self._link = connection, local
+        self._link, self._peer = (connection, local), None
         self._watching = self._watch(connection, self._peek)
 
     def _peek(self) -> None:
         assert self._link is not None
-        connection, _ = self._link
+        connection, local = self._link
         try:
             if connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
-                # A mover that sends before it is asked: the job will read it.
-                self._stop_watching()
+                if local and self._peer is None:
+                    # Taken away, so that its loss can still be seen.
+                    self._peer = greeting(connection)
+                else:
+                    # A mover that sends before it is asked: the job will read it.
+                    self._stop_watching()
                 return
         except BlockingIOError:
             return
-        except OSError as failure:
+        except (OSError, StreamError) as failure:
             log.info("data connection: %s", failure)
         self._drop()
         self._tell(events.DataHalted(DataHaltReason.CONNECT_ERROR, "the data connection was lost"))
@@ -93,7 +100,8 @@ class DataService:
             return
         self._stop_watching()
         connection, local = self._link
-        order = Order(version, effect.operation, effect.butype, effect.environment, effect.nlist, local)
+        order = Order(version, effect.operation, effect.butype, effect.environment, effect.nlist, local,
+                      self._peer)
         self._end_job()
         self._forget()
         self.order = order

@@ -11,7 +11,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from types import FrameType
 
@@ -21,11 +21,15 @@ from ndmpd.formats.job import Job
 from ndmpd.formats.selection import selections
 from ndmpd.ports import Butype, Transport, Volumes
 from ndmpd.services import transfer
-from ndmpd.services.inlets import ConnectionBroken, LocalInlet, RemoteInlet
+from ndmpd.services.block_transfer import BlockTransfer, InterruptibleRun
+from ndmpd.services.hello import Hello, Role, meet
+from ndmpd.services.inlets import Ask, ConnectionBroken, LocalInlet, RangeReader, RemoteInlet
 from ndmpd.services.jobs import Counters, Order, tell
 from ndmpd.services.lowering import Lowering
 from ndmpd.services.outcome import FAILURES, error_of
 from ndmpd.services.outlets import LocalOutlet, Outlet, RemoteOutlet
+from ndmpd.services.piece_inlet import PieceInlet
+from ndmpd.services.sources import LocalSource
 from ndmpd.session import events
 from ndmpd.session.events import Event
 from protocol.ndmp.codes import DataHaltReason, DataOperation, LogType, RecoveryStatus
@@ -63,9 +67,13 @@ class SessionReporter:
         tell(self._session, events.DataWants(offset, length))
 
 
+MakeBlocks = Callable[[transfer.Mover, Lowering, InterruptibleRun], BlockTransfer]
+"""The data paths between disks, given what type of data mover was asked for."""
+
+
 def run(order: Order, session: socket.socket, connection: socket.socket, counters: Counters,
         butypes: Mapping[str, Butype], volumes: Volumes, open_disk: Callable[[str], Transport],
-        copy_managers: bool = False) -> None:
+        make_blocks: MakeBlocks, copy_managers: bool = False) -> None:
     """Carry out ``order``. Everything that happens is told to ``session``; returns when it is over.
 
     ``copy_managers``: whether there are data movers of type SCSI.
@@ -75,39 +83,139 @@ def run(order: Order, session: socket.socket, connection: socket.socket, counter
     reporter = SessionReporter(session, counters)
     job = Job(Environment(order.environment), volumes, reporter, order.version,
               selections(order.nlist, order.version), open_disk, order.operation)  # type: ignore[arg-type]
-    with suppress(Cancelled, ConnectionError), _cancellable(), closing(Lowering(open_disk)) as lowering:
+    with (suppress(Cancelled, ConnectionError), _cancellable(reporter) as interruption,
+          closing(Lowering(open_disk)) as lowering):
         try:
             butype, asked = _admit(order, job, butypes, copy_managers)
         except FAILURES as failure:
             tell(session, events.DataFailed(error_of(failure), str(failure)))
             return
         tell(session, events.DataStarted())
-        link: Outlet | RemoteInlet | LocalInlet
-        if order.operation == DataOperation.BACKUP:
-            link = _outlet(butype, job, order, asked, connection, counters, lowering)
-            halted = _outcome(order, partial(_backup, butype, job, link))
-        else:
-            link = _inlet(reporter, order, asked, connection, counters, lowering)
-            recover = butype.recover if order.operation == DataOperation.RECOVER else butype.list
-            halted = _outcome(order, partial(recover, job, link))
-        reporter.variable(transfer.USED, link.used)
-        reporter.variable(transfer.OFFLOADED, str(link.offloaded))
-        reporter.variable(transfer.BY_HEAD, str(max(0, counters.read()[0] - link.offloaded)))
+        with _Work(order, job, butype, asked, connection, reporter.ask, counters, lowering,
+                   lambda mover: make_blocks(mover, lowering, interruption)) as work:
+            halted = _outcome(order, work.run)
+            reporter.variable(transfer.USED, work.used)
+            reporter.variable(transfer.OFFLOADED, str(work.offloaded))
+            reporter.variable(transfer.BY_HEAD, str(max(0, counters.read()[0] - work.offloaded)))
         tell(session, halted)
 
 
+class _Work:
+    """A job at one end of its data connection; what is at the other end shows when it runs."""
+
+    def __init__(self, order: Order, job: Job, butype: Butype, asked: transfer.Mover,
+                 connection: socket.socket, ask: Ask, counters: Counters, lowering: Lowering,
+                 make_blocks: Callable[[transfer.Mover], BlockTransfer]) -> None:
+        self._order = order
+        self._job = job
+        self._butype = butype
+        self._asked = asked
+        self._connection = connection
+        self._ask = ask
+        self._counters = counters
+        self._lowering = lowering
+        self._make_blocks = make_blocks
+        self._link: Outlet | RangeReader | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Work:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def used(self) -> str:
+        return str(transfer.Mover.NAS) if self._link is None else self._link.used
+
+    @property
+    def offloaded(self) -> int:
+        return 0 if self._link is None else self._link.offloaded
+
+    def run(self) -> None:
+        if self._order.operation == DataOperation.BACKUP:
+            self._backup()
+        else:
+            self._recover()
+
+    def _backup(self) -> None:
+        self._link = outlet = self._outlet()
+        with closing(self._butype.backup(self._job)) as pieces:  # type: ignore[type-var]
+            for piece in pieces:
+                outlet.send(piece)
+        outlet.finish()
+
+    def _outlet(self) -> Outlet:
+        on_fault = partial(self._butype.fault, self._job)
+        if not self._order.local:
+            return RemoteOutlet(self._connection, self._lowering, on_fault, self._counters.add)
+        self._meet(Role.DATA_BACKUP)
+        return LocalOutlet(self._connection, on_fault, self._counters.add)
+
+    def _recover(self) -> None:
+        self._link = inlet = self._inlet()
+        if self._order.operation == DataOperation.RECOVER:
+            self._butype.recover(self._job, inlet)
+        else:
+            self._butype.list(self._job, inlet)
+        if isinstance(inlet, PieceInlet):
+            inlet.finish()
+
+    def _inlet(self) -> RangeReader:
+        ask, on_bytes = self._ask, self._counters.add
+        if not self._order.local:
+            return RemoteInlet(self._connection, self._lowering, ask, on_bytes)
+        theirs, mover = self._meet(Role.DATA_RECOVER)
+        if theirs.role is Role.MOVER_WRITE:
+            return LocalInlet(self._connection, ask, on_bytes)
+        blocks = self._stack.enter_context(closing(self._make_blocks(mover)))
+        return PieceInlet(LocalSource(self._connection), blocks, ask, on_bytes)
+
+    def _meet(self, role: Role) -> tuple[Hello, transfer.Mover]:
+        return meet(self._connection, Hello(role, self._asked), self._order.peer)
+
+
+class _Interruption:
+    """SIGTERM, which ends the job: at once, or, while a copy manager is at work, as soon as that has been
+    told to stop, and has. It is the ``InterruptibleRun`` of that copy.
+    """
+
+    def __init__(self, reporter: SessionReporter) -> None:
+        self._reporter = reporter
+        self._held = 0
+        self.stopped = False
+
+    def signalled(self, signum: int, frame: FrameType | None) -> None:
+        self.stopped = True
+        if not self._held:
+            raise Cancelled("the job was aborted")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            if self.stopped and not self._held:
+                raise Cancelled("the job was aborted")
+
+    def moving(self, size: int) -> None:
+        """What is done counts when it is certain."""
+
+    def say(self, kind: LogType, text: str) -> None:
+        self._reporter.log(kind, text)
+
+
 @contextmanager
-def _cancellable() -> Iterator[None]:
+def _cancellable(reporter: SessionReporter) -> Iterator[_Interruption]:
     """Inside, SIGTERM raises Cancelled; behind it the process is ending, and nothing may disturb that."""
-    signal.signal(signal.SIGTERM, _cancel)
+    interruption = _Interruption(reporter)
+    signal.signal(signal.SIGTERM, interruption.signalled)
     try:
-        yield
+        yield interruption
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _cancel(signum: int, frame: FrameType | None) -> None:
-    raise Cancelled("the job was aborted")
 
 
 def _admit(order: Order, job: Job, butypes: Mapping[str, Butype],
@@ -137,25 +245,3 @@ def _outcome(order: Order, work: Callable[[], None]) -> Event:
         log.exception("the %s of %s failed", order.operation.name, order.butype)
         return events.DataHalted(DataHaltReason.INTERNAL_ERROR, f"internal error: {failure!r}")
     return events.DataHalted(DataHaltReason.SUCCESSFUL)
-
-
-def _backup(butype: Butype, job: Job, outlet: Outlet) -> None:
-    with closing(butype.backup(job)) as pieces:  # type: ignore[type-var]
-        for piece in pieces:
-            outlet.send(piece)
-    outlet.finish()
-
-
-def _outlet(butype: Butype, job: Job, order: Order, asked: transfer.Mover, connection: socket.socket,
-            counters: Counters, lowering: Lowering) -> Outlet:
-    on_fault = partial(butype.fault, job)
-    if order.local:
-        return LocalOutlet(connection, on_fault, counters.add, asked)
-    return RemoteOutlet(connection, lowering, on_fault, counters.add)
-
-
-def _inlet(reporter: SessionReporter, order: Order, asked: transfer.Mover, connection: socket.socket,
-           counters: Counters, lowering: Lowering) -> LocalInlet | RemoteInlet:
-    if order.local:
-        return LocalInlet(connection, reporter.ask, counters.add, asked)
-    return RemoteInlet(connection, lowering, reporter.ask, counters.add)

@@ -29,7 +29,7 @@ class ConnectionBroken(StreamError):
     """The data connection is lost: no fault of the file that was just being filled."""
 
 
-class _Range(ABC):
+class RangeReader(ABC):
     """The range asked for, and where in the stream its next byte stands."""
 
     def __init__(self, ask: Ask, on_bytes: OnBytes) -> None:
@@ -77,14 +77,12 @@ class _Range(ABC):
                               "is a tape of the set missing?")
 
 
-class LocalInlet(_Range):
+class LocalInlet(RangeReader):
     """Destinations go to the mover, which fills them itself."""
 
-    def __init__(self, end: socket.socket, ask: Ask, on_bytes: OnBytes, asked: Mover = Mover.NAS) -> None:
+    def __init__(self, end: socket.socket, ask: Ask, on_bytes: OnBytes) -> None:
         super().__init__(ask, on_bytes)
         self._channel = end
-        self._asked = asked
-        """Said once; the head moves what nothing else is asked for."""
 
     def read_some(self, size: int) -> bytes:
         size = self._within(size)
@@ -115,9 +113,6 @@ class LocalInlet(_Range):
     def _pull(self, pull: Frame, destinations: Sequence[Piece] = ()) -> Frame | None:
         """The mover's answer, None where it has closed: there is no more of the stream."""
         try:
-            if self._asked is not Mover.NAS:
-                channel.send(self._channel, Frame(Kind.MOVER, payload=self._asked.encode()))
-                self._asked = Mover.NAS
             channel.send(self._channel, pull)
             for piece in destinations:
                 channel.send_piece(self._channel, piece)
@@ -132,14 +127,15 @@ class LocalInlet(_Range):
 
 
 @contextmanager
-def _breaking() -> Iterator[None]:
+def breaking() -> Iterator[None]:
+    """What fails inside is the data connection."""
     try:
         yield
     except OSError as failure:
         raise ConnectionBroken(str(failure)) from failure
 
 
-class RemoteInlet(_Range):
+class RemoteInlet(RangeReader):
     """Bytes from another server's mover."""
 
     def __init__(self, connection: socket.socket, lowering: Lowering, ask: Ask, on_bytes: OnBytes) -> None:
@@ -150,7 +146,7 @@ class RemoteInlet(_Range):
 
     def read_some(self, size: int) -> bytes:
         size = self._within(min(size, CHUNK))
-        with _breaking():
+        with breaking():
             data = self._connection.recv(size) if size > 0 else b""
         self._moved(len(data))
         return data
@@ -176,7 +172,7 @@ class RemoteInlet(_Range):
         """Fill ``view``; less only where the peer closed."""
         got = 0
         while got < len(view):
-            with _breaking():
+            with breaking():
                 count = self._connection.recv_into(view[got:])
             if not count:
                 break

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ndmpd.errors import StreamError
+from ndmpd.services.hello import Hello
 from ndmpd.session.events import Event, History
 from protocol.ndmp.codes import DataOperation, Version
 from protocol.ndmp.message import Message
@@ -27,7 +28,10 @@ _NO_ESTIMATE = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One backup or recover for a data process. ``local``: its data connection is a local channel."""
+    """One backup or recover for a data process. ``local``: its data connection is a local channel.
+
+    ``peer``: who is at the other end of that, where it was heard already.
+    """
 
     version: Version
     operation: DataOperation
@@ -35,6 +39,7 @@ class Order:
     environment: tuple[tuple[str, str], ...]
     nlist: tuple[Message, ...]
     local: bool
+    peer: Hello | None = None
 
 
 class Counters:

@@ -6,10 +6,13 @@ import socket
 import threading
 from collections.abc import Callable
 
-from ndmpd.services.mover_backup import BackupRun, LocalSource
+from ndmpd.services.hello import Hello, NobodyThere, Role, meet
+from ndmpd.services.mover_backup import BackupRun, OpenSource
 from ndmpd.services.mover_recover import LocalRecover, RecoverRun, RemoteRecover
-from ndmpd.services.mover_run import MoverRun, Tell
+from ndmpd.services.mover_run import MoverRun, PeerClosed, Tell
+from ndmpd.services.mover_source import MoverSource
 from ndmpd.services.receiving import RemoteSource
+from ndmpd.services.sources import LocalSource, Source
 from ndmpd.services.tape import TapeService
 from ndmpd.services.transfer import MakeTransfer
 from ndmpd.session.effects import MoverContinue, MoverRead, MoverStart
@@ -54,8 +57,8 @@ class MoverService:
         base = connection, self._tape, self._tape_lock, window, self._tell
         run: MoverRun
         if effect.mode == MoverMode.READ:
-            source = LocalSource(connection) if local else RemoteSource(connection)
-            run = BackupRun(source, self._make_transfer, *base)
+            opened: OpenSource = _at_the_other_end if local else _another_server
+            run = BackupRun(opened, self._make_transfer, *base)
         elif local:
             run = LocalRecover(self._make_transfer, *base)
         else:
@@ -98,3 +101,16 @@ class MoverService:
 
     def figures(self) -> MoverFigures:
         return MoverFigures() if self._run is None else self._run.figures()
+
+
+def _at_the_other_end(run: BackupRun) -> Source:
+    """What of this server sends the stream."""
+    try:
+        theirs, asked = meet(run.connection, Hello(Role.MOVER_READ))
+    except NobodyThere as gone:
+        raise PeerClosed from gone
+    return MoverSource(run) if theirs.role is Role.MOVER_WRITE else LocalSource(run.connection, asked)
+
+
+def _another_server(run: BackupRun) -> Source:
+    return RemoteSource(run.connection)

@@ -8,124 +8,39 @@ comes only when there is a further byte to write: a stream that just fits needs 
 from __future__ import annotations
 
 import logging
-import select
-import socket
-from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from ndmpd.devices.errors import DeviceError, PositionLost, TransportError
 from ndmpd.devices.tape_outcome import Written
-from ndmpd.errors import SourceError
 from ndmpd.pieces import FileExtent, Inline, Piece, Zeros, split
 from ndmpd.ports import SourceFault
-from ndmpd.services import channel
-from ndmpd.services.channel import Frame, Kind
 from ndmpd.services.mover_run import BATCH, MoverRun
-from ndmpd.services.transfer import MakeTransfer, Mover, Transfer
+from ndmpd.services.sources import Source
+from ndmpd.services.transfer import MakeTransfer, Transfer
+from ndmpd.session.spans import ALL_ONES
 from protocol.ndmp.codes import MoverPauseReason
 
 log = logging.getLogger(__name__)
 
-STALL = 20
-"""Milliseconds without a byte after which whole records that are there are written."""
-_SAY = 64
-"""Pieces taken after which DATA is told so, where it may be waiting for that (see ``outlets.AHEAD``)."""
 _MOST_OPEN = 256
 """Extents of files, and so descriptors, that a batch is made of at most, unless a record needs more."""
 _MOST_HELD = 8 << 20
 """Bytes in memory that a batch is made of, likewise: they should be in the processor's cache when written."""
 
 
-class Source(ABC):
-    """Where the stream comes from. Pieces carry the number that ``written`` and ``fault`` know them by.
-
-    ``asked`` is known once the first piece is there: the type of data mover that may carry them.
-    """
-
-    asked = Mover.NAS
-
-    @abstractmethod
-    def next(self) -> tuple[int, Piece] | None:
-        """The next piece, None once the peer has closed. Blocks."""
-
-    @abstractmethod
-    def idle(self) -> bool:
-        """Whether nothing has come for a moment: whole records that are there are better written."""
-
-    def written(self, pieces: int) -> None:
-        """So many pieces, from the first of the stream, are on tape."""
-
-    def fault(self, number: int, skipped: int, length: int, reason: str) -> None:
-        """Bytes of a piece could not be read and are zeros on the tape."""
-        raise SourceError(reason)
-
-    def done(self, offloaded: int, used: str) -> None:
-        """All that came is on tape: so many bytes of it by copy managers, and ``used`` by whom."""
-
-    def close(self) -> None:
-        """The run is over, well or not."""
-
-
-class LocalSource(Source):
-    """Pieces of this server's DATA."""
-
-    def __init__(self, end: socket.socket) -> None:
-        self._end = end
-        self._count = 0
-        self._written = 0
-        self._told = 0
-        self._complete = False
-        self._poll = select.poll()
-        self._poll.register(end, select.POLLIN)
-
-    def next(self) -> tuple[int, Piece] | None:
-        if self._complete:
-            return None
-        if self._count - self._told >= _SAY and not self._poll.poll(0):
-            self._ask()
-        frame = channel.receive(self._end)
-        if frame is not None and frame.kind is Kind.MOVER:
-            self.asked = Mover(bytes(frame.payload).decode())
-            frame = channel.receive(self._end)
-        if frame is None or frame.kind is Kind.END:
-            self._complete = frame is not None
-            return None
-        self._count += 1
-        return self._count - 1, channel.piece_of(frame)
-
-    def idle(self) -> bool:
-        if self._complete or self._poll.poll(0):
-            return False
-        if self._count > self._told:
-            self._ask()
-        return not self._poll.poll(STALL)
-
-    def _ask(self) -> None:
-        self._told = self._count
-        channel.send(self._end, Frame(Kind.MORE, self._count))
-
-    def written(self, pieces: int) -> None:
-        # Said again and again while one long piece is written, it would fill the channel.
-        if pieces > self._written:
-            self._written = pieces
-            self._told = max(self._told, pieces)
-            channel.send(self._end, Frame(Kind.WRITTEN, pieces))
-
-    def fault(self, number: int, skipped: int, length: int, reason: str) -> None:
-        channel.send(self._end, Frame(Kind.FAULT, number, skipped, length, reason.encode()))
-
-    def done(self, offloaded: int, used: str) -> None:
-        if self._complete:
-            channel.send(self._end, Frame(Kind.DONE, offloaded, payload=used.encode()))
+OpenSource = Callable[["BackupRun"], Source]
+"""Finds out what is at the other end of a run's connection; may wait for it."""
 
 
 class BackupRun(MoverRun):
     """``make_transfer``: see ``MakeTransfer``; the other arguments are ``MoverRun``'s."""
 
-    def __init__(self, source: Source, make_transfer: MakeTransfer, *run: Any) -> None:
+    def __init__(self, open_source: OpenSource, make_transfer: MakeTransfer, *run: Any) -> None:
         super().__init__(*run)
-        self.source = source
+        self._open_source = open_source
+        self._source: Source | None = None
         self._make_transfer = make_transfer
         self._numbers: deque[tuple[int, Piece]] = deque()
         """Pieces not yet on tape with their numbers, in order; the first may be a rest."""
@@ -145,7 +60,9 @@ class BackupRun(MoverRun):
 
     def move(self) -> None:
         try:
-            while self._gather():
+            while self._copied() or self._gather():
+                if not self._waiting:
+                    continue
                 if self._full or self._room() == 0:
                     self._turn_over()
                 else:
@@ -155,8 +72,14 @@ class BackupRun(MoverRun):
                 self._transfer.close()
 
     @property
+    def source(self) -> Source:
+        if self._source is None:
+            self._source = self._open_source(self)
+        return self._source
+
+    @property
     def transfer(self) -> Transfer:
-        """Who carries the records: DATA's first frame says what the DMA asked for."""
+        """Who carries the records: DATA says what the DMA asked for."""
         if self._transfer is None:
             self._transfer = self._make_transfer(self.source.asked, self)
         return self._transfer
@@ -166,8 +89,10 @@ class BackupRun(MoverRun):
         self.check_stopped()
         self.drive.flush()
         self._flushed = True
+        if self._source is None:
+            return
         try:
-            self.source.done(self.transfer.offloaded, self.transfer.used)
+            self._source.done(self.transfer.offloaded, self.transfer.used)
         except OSError as failure:
             log.info("DATA has closed already: %s", failure)
 
@@ -176,7 +101,8 @@ class BackupRun(MoverRun):
 
         What waits is dropped: it may keep files open.
         """
-        self.source.close()
+        if self._source is not None:
+            self._source.close()
         self._numbers.clear()
         self._parts = iter(())
         if self.drive.unmarked and not self._flushed:
@@ -192,6 +118,21 @@ class BackupRun(MoverRun):
         most = max(1, batch // self.window.record_size)
         room = self._room()
         return most if room is None else min(most, room)
+
+    def _copied(self) -> bool:
+        """Whether the source has put records onto the tape itself."""
+        room = self._room()
+        if self._waiting or self._full or self._ended or room == 0:
+            return False
+        self.check_stopped()
+        size = self.window.record_size
+        written = self.source.copy(self.drive, size, ALL_ONES if room is None else room)
+        if written is None:
+            return False
+        self._count(written.records, size, 0)
+        self._full = written.early_warning
+        self.check_stopped()
+        return True
 
     def _gather(self) -> bool:
         """Have the bytes of a batch, or all there are; False where there is nothing left to write."""

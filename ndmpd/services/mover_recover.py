@@ -21,8 +21,10 @@ from ndmpd.errors import NdmpdError, StreamError
 from ndmpd.pieces import Inline, LunExtent, Piece, Zeros, first, part
 from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
+from ndmpd.services.hello import Hello, Role, meet
 from ndmpd.services.lowering import Lowering
 from ndmpd.services.mover_run import BATCH, MoverRun, PeerClosed
+from ndmpd.services.tape_offer import Copied, Flag, Offer
 from ndmpd.services.transfer import MakeTransfer, Mover, Transfer
 from ndmpd.session.spans import ALL_ONES
 from ndmpd.session.window import Window
@@ -294,14 +296,21 @@ class RecoverRun(MoverRun, ABC):
 
 
 class LocalRecover(RecoverRun):
-    """For this server's DATA: fill what it pulls."""
+    """For this server's DATA, or another mover of it: fill what it pulls."""
+
+    _copying = False
+    """Whether a copy to the other mover's tape is under way, which must end with that."""
 
     def serve(self) -> None:
+        theirs, self.asked = meet(self.connection, Hello(Role.MOVER_WRITE))
+        if theirs.role is Role.MOVER_READ:
+            self._serve_mover()
+        else:
+            self._serve_data()
+
+    def _serve_data(self) -> None:
         while True:
             frame = channel.receive(self.connection)
-            if frame is not None and frame.kind is Kind.MOVER:
-                self.asked = Mover(bytes(frame.payload).decode())
-                continue
             if frame is None:
                 return
             if frame.kind is not Kind.PULL:
@@ -335,6 +344,77 @@ class LocalRecover(RecoverRun):
         """Until a MOVER_READ has asked for the byte at ``position``."""
         self.wait(lambda: self._range is not None and self._range[0] <= position < self._range[1],
                   watch_peer=True)
+
+    # Another mover.
+
+    @property
+    def stopped(self) -> bool:
+        return super().stopped or (self._copying and self._peer_gone())
+
+    def _serve_mover(self) -> None:
+        while (frame := channel.receive(self.connection)) is not None:
+            if frame.kind is not Kind.PULL:
+                raise StreamError(f"the other mover sent {frame.kind.name} during a copy")
+            if frame.c:
+                self._copy(Offer.take(channel.receive(self.connection)))
+                continue
+            self.wait(lambda: self._range is not None, watch_peer=True)
+            position, end = self._span()
+            data = self._some(position, min(frame.b, end - position))
+            self._count(len(data))
+            channel.send(self.connection, Frame(Kind.FILLED, payload=data))
+
+    def _span(self) -> tuple[int, int]:
+        """What is left of the range to serve; nothing where there is none."""
+        with self._turn:
+            return (self._served, self._range[1]) if self._range is not None else (0, 0)
+
+    def _copy(self, offer: Offer) -> None:
+        """Have as many records as can be put onto the tape that is offered."""
+        size = offer.record_size
+        position, end = self._span()
+        records = min(offer.records, self.window.whole_records(position, end - position))
+        if size != self.window.record_size:
+            self._settle(Copied(0, Flag.NEVER))
+        elif self._in_cache(position):
+            self._settle(Copied(0, leave=-(-(self._cached + len(self._cache) - position) // size)))
+        elif (not records or not self.window.holds(position)
+              or self.window.locate(position)[0] != self.records):
+            # To be waited for, sought, or paused for by the head, while nobody's drive is lent.
+            self._settle(Copied(0, leave=1))
+        else:
+            self._offload(offer, records)
+
+    def _offload(self, offer: Offer, records: int) -> None:
+        settled = False
+
+        def settle(claimed: int | None, end: bool, leave: int) -> int:
+            nonlocal settled
+            self._copying, settled = False, True
+            return self._settle(Copied(claimed, Flag.END if end else Flag.NONE, leave, self.transfer.used))
+
+        self._copying = True
+        try:
+            copied = self.transfer.copy(self.drive, offer.end, offer.record_size, records, settle)
+        finally:
+            self._copying = False
+        if copied is not None:
+            self.records += copied.records
+            self._count(copied.records * offer.record_size)
+        self.check_stopped()
+        if not settled:
+            self._settle(Copied(0, Flag.NEVER if copied is None else Flag.NONE,
+                                copied.leave if copied is not None else 0))
+
+    def _settle(self, copied: Copied) -> int:
+        """Tell what was copied; what the other mover found on its tape."""
+        copied.send(self.connection)
+        frame = channel.receive(self.connection)
+        if frame is None:
+            raise PeerClosed
+        if frame.kind is not Kind.KEPT:
+            raise StreamError(f"the other mover sent {frame.kind.name} where a number of records was due")
+        return frame.a
 
 
 class RemoteRecover(RecoverRun):

@@ -39,18 +39,17 @@ class Outlet(Protocol):
 
 
 class LocalOutlet:
-    """Pieces to the mover of this server. Each is kept until the records it fills are on tape.
+    """Pieces to a mover or a recover of this server. Each is kept until its bytes are where they belong: in
+    records on tape, at their destinations.
 
-    How many that may be is the mover's to say: it takes what it needs to fill its records, whatever they are
-    made of. What it says is heard after every piece, so that neither side waits for the other to listen.
+    How many that may be is the other end's to say: a mover takes what it needs to fill its records, whatever
+    they are made of. What it says is heard after every piece, so that neither side waits for the other to
+    listen.
     """
 
-    def __init__(self, end: socket.socket, on_fault: OnFault, on_bytes: OnBytes,
-                 asked: Mover = Mover.NAS) -> None:
+    def __init__(self, end: socket.socket, on_fault: OnFault, on_bytes: OnBytes) -> None:
         self.offloaded = 0
         self.used = str(Mover.NAS)
-        if asked is not Mover.NAS:
-            channel.send(end, channel.Frame(Kind.MOVER, payload=asked.encode()))
         self._end = end
         self._on_fault = on_fault
         self._on_bytes = on_bytes
@@ -78,7 +77,7 @@ class LocalOutlet:
     def _hear(self) -> None:
         frame = channel.receive(self._end)
         if frame is None:
-            raise ConnectionResetError("the mover closed the data connection")
+            raise ConnectionResetError("the other end closed it before it had all of the stream")
         match frame.kind:
             case Kind.WRITTEN:
                 while self._confirmed < frame.a and self._kept:
@@ -95,7 +94,7 @@ class LocalOutlet:
                 self.offloaded, self.used = frame.a, bytes(frame.payload).decode()
                 self._done = True
             case other:
-                raise ConnectionResetError(f"the mover sent {other.name} during a backup")
+                raise ConnectionResetError(f"the other end sent {other.name} during a backup")
 
 
 class RemoteOutlet:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from ndmpd.pieces import Inline, Piece
-from ndmpd.services.mover_backup import STALL, Source
+from ndmpd.services.sources import STALL, Source
 
 BUFFER = 2 << 20
 """Bytes of a buffer: what one call receives at most."""

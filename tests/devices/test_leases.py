@@ -36,11 +36,11 @@ def test_there_are_as_many_identifiers_as_copy_threads(tmp_path: Path) -> None:
 def test_a_lease_that_ended_its_copy_is_free_again(tmp_path: Path) -> None:
     one = taken(tmp_path, "copy0", 1)
     one.begin("tape0")
-    assert one.drive == "tape0"
+    assert one.units == ["tape0"]
     one.end()
     one.close()
     assert not list(abandoned(tmp_path))
-    assert taken(tmp_path, "copy0", 1).drive == ""
+    assert taken(tmp_path, "copy0", 1).units == []
 
 
 def test_a_copy_under_way_is_nobodys_to_fence(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_what_a_dead_process_left_running_is_found_by_its_drive_and_its_manager(
     died_copying(tmp_path, "copy.0", "tape0")
     died_copying(tmp_path, "copy1", "tape1")
     assert [(one.manager, one.list_id) for one in abandoned(tmp_path, "tape0")] == [("copy.0", 1)]
-    assert [one.drive for one in abandoned(tmp_path, manager="copy1")] == ["tape1"]
+    assert [one.units for one in abandoned(tmp_path, manager="copy1")] == [["tape1"]]
     assert not list(abandoned(tmp_path, "tape2"))
 
 

@@ -60,7 +60,7 @@ def test_a_signal_at_the_end_of_a_child_does_not_lead_into_its_parents_code(
 def test_a_job_can_be_aborted_until_it_begins_to_end() -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
-        with pytest.raises(Cancelled), data_process._cancellable():
+        with pytest.raises(Cancelled), data_process._cancellable(None):  # type: ignore[arg-type]
             os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
     finally:

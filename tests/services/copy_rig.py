@@ -32,7 +32,8 @@ from ndmpd.san.copymanager.profile import PROFILES
 from ndmpd.san.copymanager.server import CopyManagerServer
 from ndmpd.san.medium import load_facts, save_facts
 from ndmpd.san.nexus import Nexus
-from ndmpd.services.copy_path import CopyPath, Run
+from ndmpd.services.copy_path import CopyPath
+from ndmpd.services.copying import Run
 from ndmpd.services.head_path import HeadPath
 from ndmpd.services.transfer import Mover, Transfer
 from protocol.scsi import command as scsi

@@ -21,8 +21,9 @@ from ndmpd.ports import SourceFault, Transport
 from ndmpd.san import Flush, San, create
 from ndmpd.san.nexus import Nexus
 from ndmpd.services import channel
-from ndmpd.services.copy_path import Run
+from ndmpd.services.copying import Run
 from ndmpd.services.head_path import HeadPath
+from ndmpd.services.hello import Hello, Role, meet
 from ndmpd.services.inlets import LocalInlet, RemoteInlet
 from ndmpd.services.lowering import Lowering
 from ndmpd.services.mover import MoverService
@@ -179,11 +180,13 @@ class Rig:
         def run() -> None:
             outlet: Outlet
             if local:
-                outlet = LocalOutlet(ours, sent.faults.append, sent.count, self.asked)
+                outlet = LocalOutlet(ours, sent.faults.append, sent.count)
             else:
                 outlet = RemoteOutlet(ours, Lowering(self.disk), sent.faults.append, sent.count)
             with ours:
                 try:
+                    if local:
+                        meet(ours, Hello(Role.DATA_BACKUP, self.asked))
                     for piece in pieces:
                         outlet.send(piece)
                     outlet.finish()
@@ -239,10 +242,12 @@ class Rig:
                 asked.put((offset, length))
                 self.mover.read(MoverRead(offset, length))
 
-            inlet = (LocalInlet(ours, ask, lambda _: None, self.asked) if local
+            inlet = (LocalInlet(ours, ask, lambda _: None) if local
                      else RemoteInlet(ours, Lowering(self.disk), ask, lambda _: None))
             with ours:
                 try:
+                    if local:
+                        meet(ours, Hello(Role.DATA_RECOVER, self.asked))
                     take(inlet)
                 except Exception as failure:
                     failures.append(failure)
@@ -282,6 +287,20 @@ class Rig:
         if failures:
             raise failures[0]
         return happened
+
+
+def joined(role: Role) -> tuple[socket.socket, socket.socket]:
+    """Both ends of a channel; ours has said already that it is ``role``, and hears of a mover next."""
+    ours, theirs = channel.pair()
+    channel.send(ours, Hello(role, Mover.NAS).put())
+    return ours, theirs
+
+
+def greeted(end: socket.socket) -> Hello:
+    """Who is at the other end."""
+    frame = channel.receive(end)
+    assert frame is not None
+    return Hello.take(frame)
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:

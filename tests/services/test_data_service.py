@@ -11,7 +11,10 @@ from collections.abc import Callable
 
 import pytest
 
+from ndmpd.services import channel
+from ndmpd.services.channel import Frame, Kind
 from ndmpd.services.data import DataService
+from ndmpd.services.hello import Hello, Role
 from ndmpd.services.jobs import Counters, Order, tell
 from ndmpd.session import events
 from ndmpd.session.effects import DataStart
@@ -214,10 +217,31 @@ def test_a_connection_lost_before_there_is_a_job_halts(rig: Rig) -> None:
 
 
 def test_bytes_that_come_before_the_job_are_left_to_it(rig: Rig) -> None:
-    rig.mover.send(b"early")
+    ours, mover = socket.socketpair()
+    rig.service.attach(ours, False)
+    mover.send(b"early")
     rig.look()
     assert rig.start().connection.recv(10) == b"early"
     assert rig.told == []
+
+
+def test_who_is_at_the_other_end_is_told_to_the_job_and_its_loss_is_still_seen(rig: Rig) -> None:
+    channel.send(rig.mover, Hello(Role.MOVER_READ).put())
+    rig.look()
+    job = rig.start()
+    assert job.order().peer == Hello(Role.MOVER_READ)
+    tell(job.session, events.DataFailed(Error.ILLEGAL_ARGS, "no"))
+    rig.look()
+    rig.mover.close()
+    rig.look()
+    assert isinstance(rig.told[-1], events.DataHalted)
+
+
+def test_an_end_that_does_not_say_who_it_is_is_no_connection(rig: Rig) -> None:
+    channel.send(rig.mover, Frame(Kind.END))
+    rig.look()
+    (halted,) = rig.told
+    assert isinstance(halted, events.DataHalted) and halted.reason == DataHaltReason.CONNECT_ERROR
 
 
 def test_an_abort_kills_the_job_and_nothing_of_it_is_heard_any_more(rig: Rig) -> None:

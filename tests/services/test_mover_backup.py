@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from ndmpd.pieces import FileExtent, Inline, LunExtent, OpenFile, Piece, Zeros
 from ndmpd.services import channel
+from ndmpd.services.hello import Role
 from ndmpd.session.events import MoverHalted
 from ndmpd.session.spans import ALL_ONES
 from protocol.ndmp.codes import MoverHaltReason, MoverMode, MoverPauseReason, TapeMtioOp, Version
-from tests.services.rig import DISK, PATIENCE, Rig, drop
+from tests.services.rig import DISK, PATIENCE, Rig, drop, joined
 
 RECORDS = [512, 10240, 64512, 65536]
 
@@ -74,7 +75,7 @@ def test_one_byte_more_than_the_window_pauses_and_is_there_in_the_next(rig: Rig,
 
 @pytest.mark.parametrize("end", [MoverPauseReason.EOW, MoverPauseReason.EOM], ids=["window", "tape"])
 def test_a_single_byte_that_waits_is_enough_to_ask_for_room(tmp_path: Path, end: MoverPauseReason) -> None:
-    ours, theirs = channel.pair()
+    ours, theirs = joined(Role.DATA_BACKUP)
     with Rig(tmp_path, capacity=1024 if end == MoverPauseReason.EOM else 1 << 20) as rig:
         rig.start(theirs, MoverMode.READ, 512, local=True,
                   length=1024 if end == MoverPauseReason.EOW else ALL_ONES)
@@ -245,7 +246,7 @@ def test_data_that_closes_leaves_what_it_sent_on_tape(rig: Rig) -> None:
 
 
 def test_data_that_dies_in_the_middle_of_a_frame_is_a_lost_connection(rig: Rig) -> None:
-    ours, theirs = channel.pair()
+    ours, theirs = joined(Role.DATA_BACKUP)
     rig.start(theirs, MoverMode.READ, 512, local=True)
     ours.send(b"\1\0\0\0\0\0\4\0")
     drop(ours)
@@ -254,7 +255,7 @@ def test_data_that_dies_in_the_middle_of_a_frame_is_a_lost_connection(rig: Rig) 
 
 
 def test_an_aborted_mover_writes_nothing_more_and_frees_the_tape(rig: Rig) -> None:
-    ours, theirs = channel.pair()
+    ours, theirs = joined(Role.DATA_BACKUP)
     rig.start(theirs, MoverMode.READ, 512, local=True)
     channel.send_piece(ours, Inline(b"x" * 100))
     time.sleep(0.1)

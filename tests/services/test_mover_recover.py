@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from ndmpd.pieces import FileExtent, Inline, LunExtent, OpenFile, Zeros
 from ndmpd.san import San
 from ndmpd.services import channel
+from ndmpd.services.hello import Role
 from ndmpd.services.inlets import LocalInlet, RemoteInlet
 from ndmpd.session.effects import MoverRead
 from ndmpd.session.events import MoverHalted, MoverPaused
 from ndmpd.session.spans import ALL_ONES
 from protocol.ndmp.codes import MoverHaltReason, MoverMode, MoverPauseReason, TapeMtioOp, Version
-from tests.services.rig import DISK, PATIENCE, Rig, tcp_pair
+from tests.services.rig import DISK, PATIENCE, Rig, greeted, joined, tcp_pair
 
 Inlet = LocalInlet | RemoteInlet
 Span = tuple[San, int, int]
@@ -308,9 +309,10 @@ def test_a_mover_does_not_wait_for_a_peer_that_is_gone(rig: Rig) -> None:
 
 def test_what_is_left_to_read_is_counted_down(rig: Rig) -> None:
     write(rig, bytes(30 * 512))
-    ours, theirs = channel.pair()
+    ours, theirs = joined(Role.DATA_RECOVER)
     rig.mount(rig.cartridges[0])
     rig.start(theirs, MoverMode.WRITE, 512, local=True)
+    assert greeted(ours).role is Role.MOVER_WRITE
     inlet = LocalInlet(ours, lambda offset, length: rig.mover.read(MoverRead(offset, length)), lambda _: None)
     inlet.want(0, 5000)
     assert rig.mover.figures().bytes_left_to_read == 5000
@@ -324,9 +326,10 @@ def test_what_is_left_to_read_is_counted_down(rig: Rig) -> None:
 
 def test_data_waits_for_the_read_that_the_dma_has_to_send(rig: Rig) -> None:
     write(rig, b"x" * 30 * 512)
-    ours, theirs = channel.pair()
+    ours, theirs = joined(Role.DATA_RECOVER)
     rig.mount(rig.cartridges[0])
     rig.start(theirs, MoverMode.WRITE, 512, local=True)
+    assert greeted(ours).role is Role.MOVER_WRITE
     inlet = LocalInlet(ours, lambda offset, length: None, lambda _: None)
     got: list[bytes] = []
 
@@ -347,9 +350,10 @@ def test_data_waits_for_the_read_that_the_dma_has_to_send(rig: Rig) -> None:
 @pytest.mark.parametrize("paused", [False, True], ids=["waiting", "paused"])
 def test_an_aborted_recover_frees_tape_and_data(rig: Rig, paused: bool) -> None:
     write(rig, bytes(512))
-    ours, theirs = channel.pair()
+    ours, theirs = joined(Role.DATA_RECOVER)
     rig.mount(rig.cartridges[0])
     rig.start(theirs, MoverMode.WRITE, 512, local=True, length=512)
+    greeted(ours)
     if paused:
         rig.mover.read(MoverRead(5 * 512, 512))
     channel.send(ours, channel.Frame(channel.Kind.PULL, 5 * 512, 512))

@@ -17,8 +17,8 @@ from ndmpd.services import channel
 from ndmpd.services.channel import Frame, Kind
 from ndmpd.services.inlets import ConnectionBroken, LocalInlet, RemoteInlet
 from ndmpd.services.lowering import Lowering
-from ndmpd.services.mover_backup import LocalSource
 from ndmpd.services.outlets import AHEAD, LocalOutlet, RemoteOutlet
+from ndmpd.services.sources import LocalSource
 from ndmpd.session.spans import ALL_ONES
 
 

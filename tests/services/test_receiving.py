@@ -13,8 +13,8 @@ from contextlib import suppress
 import pytest
 
 from ndmpd.pieces import Inline
-from ndmpd.services.mover_backup import STALL
 from ndmpd.services.receiving import BUFFER, RING, RemoteSource
+from ndmpd.services.sources import STALL
 from tests.services.rig import PATIENCE
 
 STEP = 64 << 10

@@ -19,6 +19,7 @@ from ndmpd.pieces import LunExtent
 from ndmpd.ports import Command, Result
 from ndmpd.san.tape import TapeDrive as VirtualDrive
 from ndmpd.services import channel
+from ndmpd.services.hello import Hello, Role, meet
 from ndmpd.services.inlets import LocalInlet
 from ndmpd.services.transfer import Mover
 from ndmpd.session.effects import MoverRead
@@ -164,9 +165,10 @@ class Recover:
 
         def take() -> None:
             inlet = LocalInlet(ours, lambda offset, length: rig.mover.read(MoverRead(offset, length)),
-                               lambda _: None, rig.asked)
+                               lambda _: None)
             with ours:
                 try:
+                    meet(ours, Hello(Role.DATA_RECOVER, rig.asked))
                     self.take(inlet, ops)
                 except BaseException as failure:
                     self.failure = failure

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 import pytest
 
 from ndmpd.devices import copymanager, unit
-from ndmpd.services import copy_path, data_process, mover_run, tape
+from ndmpd.services import copying, data_process, mover_run, tape
 from tests.sweep.case import Field
 
 
@@ -38,7 +38,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(tape, "HOLDER_LEAVES", 0.03)
     monkeypatch.setattr(copymanager, "_LOOK", 0.002)
     monkeypatch.setattr(copymanager, "ENDS_WITHIN", 0.2)
-    monkeypatch.setattr(copy_path, "_FREE", 0.002)
+    monkeypatch.setattr(copying, "_FREE", 0.002)
     monkeypatch.setattr(mover_run, "_LOOK", 0.005)
     monkeypatch.setattr(data_process, "_cancellable", nullcontext)
     thresholds = gc.get_threshold()

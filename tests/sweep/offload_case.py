@@ -13,6 +13,7 @@ from ndmpd.devices.embedded import EmbeddedTransport
 from ndmpd.pieces import Inline, LunExtent, Piece, Zeros
 from ndmpd.ports import Command
 from ndmpd.services import channel
+from ndmpd.services.hello import Hello, Role, meet
 from ndmpd.services.inlets import LocalInlet, RemoteInlet
 from ndmpd.services.transfer import Mover
 from ndmpd.session.effects import MoverRead
@@ -198,9 +199,10 @@ class Recover:
 
         def take() -> None:
             inlet = LocalInlet(ours, lambda offset, length: rig.mover.read(MoverRead(offset, length)),
-                               lambda _: None, self.work.mover)
+                               lambda _: None)
             with ours:
                 try:
+                    meet(ours, Hello(Role.DATA_RECOVER, self.work.mover))
                     self._take(inlet)
                 except Exception as failure:
                     self.failure = failure

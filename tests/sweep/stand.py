@@ -19,7 +19,8 @@ from contextlib import suppress
 
 from ndmpd.ports import Butype, Transport
 from ndmpd.services import channel, data_process
-from ndmpd.services.copy_path import Run
+from ndmpd.services.block_transfer import BlockTransfer
+from ndmpd.services.copying import Run
 from ndmpd.services.data import DataService
 from ndmpd.services.head_path import HeadPath
 from ndmpd.services.jobs import Counters
@@ -79,7 +80,8 @@ class JobThread(threading.Thread):
             while more := self.session.recv(1 << 16):
                 data += more
             data_process.run(pickle.loads(data), self.session, self.connection, self.counters,
-                             {self.butype.name: self.butype}, None, self.open_disk)  # type: ignore[arg-type]
+                             {self.butype.name: self.butype}, None, self.open_disk,  # type: ignore[arg-type]
+                             lambda asked, lowering, run: BlockTransfer(asked, lowering, (), run))
         except Killed:
             pass
         except BaseException as crash:

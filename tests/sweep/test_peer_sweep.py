@@ -15,7 +15,9 @@ import pytest
 from ndmpd.pieces import FileExtent
 from ndmpd.services import channel, mover_backup
 from ndmpd.services.channel import Frame, Kind
+from ndmpd.services.hello import Role
 from protocol.ndmp.codes import MoverHaltReason
+from tests.services.rig import joined
 from tests.sweep import verdict
 from tests.sweep.case import Case, Field, reported, rng_of
 from tests.sweep.conftest import seeds
@@ -97,7 +99,7 @@ class Peer:
         self.thread: threading.Thread | None = None
 
     def start(self) -> None:
-        ours, theirs = channel.pair() if self.local else tcp_pair()
+        ours, theirs = joined(Role.DATA_BACKUP) if self.local else tcp_pair()
 
         def run() -> None:
             with ours, suppress(BrokenPipeError, ConnectionResetError):
