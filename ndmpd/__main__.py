@@ -6,6 +6,7 @@ import click
 
 from ndmpd.admin.check import check
 from ndmpd.admin.demo import demo
+from ndmpd.admin.devices import devices
 from ndmpd.admin.kill import kill
 from ndmpd.admin.release import release
 from ndmpd.admin.san import san
@@ -21,7 +22,7 @@ def main() -> None:
     """An NDMP data server and mover for Linux filers."""
 
 
-for command in (serve, check, status, sessions, kill, release, tape, san, demo):
+for command in (serve, check, devices, status, sessions, kill, release, tape, san, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 
 from ndmpd.devices import libiscsi
@@ -123,3 +124,16 @@ class IscsiTransport:
 
 
 _NEXUS_LOST = Sense(SenseKey.UNIT_ATTENTION, Asc.NEXUS_LOSS).put()
+
+
+def targets(portal: Login) -> list[str]:
+    """The targets that a portal lists (SendTargets). Raises TransportError."""
+    wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    try:
+        session = Session(portal, isids.take(), wake)
+        try:
+            return [name for name, _ in session.discover(time.monotonic() + portal.login_within)]
+        finally:
+            session.close()
+    finally:
+        os.close(wake)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ndmpd.admin.devices import devices
 from ndmpd.san import create
 from tests.peers.configured import ConfiguredServer
 from tests.peers.ndmpc import Ndmpc
@@ -107,6 +110,32 @@ def made(folder: Path) -> Iterator[Site]:
 def same(one: Path, other: Path) -> None:
     done = subprocess.run(["diff", "-r", one, other], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
+
+
+def test_devices_behind_a_portal_are_found_and_what_is_printed_configures_them(site: Site) -> None:
+    def listed(*arguments: str) -> str:
+        done = CliRunner().invoke(devices, arguments)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    secret = site.folder / "secret"
+    base = f'[[user]]\nname = "u"\nsecret_file = "{secret}"\n[server]\nstate_dir = "{site.folder}/nowhere"\n'
+    config = site.folder / "found.toml"
+    config.write_text(base)
+    arguments = ("--config", str(config), "--portal", f"127.0.0.1:{site.node.port}")
+    text = listed(*arguments)
+    config.write_text(base + text.partition("# For the configuration:\n")[2])
+
+    found = json.loads(listed(*arguments, "--json"))
+    assert found["remarks"] == []
+    by_name = {one["configured"]: one for one in found["devices"]}
+    assert set(by_name) == {
+        "drive tape0", "drive tape1", "changer mc0", "disk disk0", "disk disk1", "datamover copy0"
+    }  # fmt: skip
+    assert not any(one["problem"] for one in found["devices"])
+    assert by_name["drive tape0"]["copies"]["max_segments"] > 1
+    assert by_name["changer mc0"]["copies"] is None
+    assert "# For the configuration" not in listed(*arguments)
 
 
 @pytest.mark.parametrize("record", ["64KiB", "1MiB"])
