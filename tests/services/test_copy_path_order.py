@@ -171,4 +171,4 @@ def test_copies_of_others_that_do_not_end_leave_the_job_to_the_head(
         (tape,), sent = rig.backup(PIECES, 10240)
         assert tape == expected(10240) and sent.finished and sent.used == "NAS"
         assert "did not end within" in rig.log() and rig.log().endswith("the head (NAS) goes on")
-    assert [one.drive for one in abandoned(place.run_dir)] == ["tape9"] * 4, "whoever opens it must know"
+    assert [one.units for one in abandoned(place.run_dir)] == [["tape9"]] * 4, "whoever opens it must know"
