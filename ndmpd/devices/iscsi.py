@@ -24,8 +24,10 @@ from protocol.scsi.asc import Asc
 from protocol.scsi.command import Opcode, Status
 from protocol.scsi.sense import Sense, SenseKey
 
-MOST = 4 << 20
-"""Bytes for one command: more bring no speed, and every transport keeps as much memory."""
+MOST = 1 << 20
+"""Bytes for one command: these stay in a processor's own cache from the file to the socket, which on a fast
+network makes a third of the speed.
+"""
 _SILENT = frozenset({Opcode.INQUIRY, Opcode.REPORT_LUNS, Opcode.REQUEST_SENSE})
 """Commands that are carried out although a unit attention is pending (SPC-4 5.14)."""
 
