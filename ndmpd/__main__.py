@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
-from ndmpd.admin.check import check
-from ndmpd.admin.demo import demo
-from ndmpd.admin.kill import kill
-from ndmpd.admin.release import release
-from ndmpd.admin.san import san
-from ndmpd.admin.serve import serve
-from ndmpd.admin.sessions import sessions
-from ndmpd.admin.status import status
-from ndmpd.admin.tape import tape
+_COMMANDS = ("serve", "check", "devices", "status", "sessions", "kill", "release", "tape", "san", "demo")
+"""Each is the function of that name in the module of that name in ``ndmpd.admin``."""
 
 
-@click.group()
+class _Commands(click.Group):
+    """Imports a command when it is called: what a server does not use is not copied at each of its forks."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(f"ndmpd.admin.{cmd_name}"), cmd_name)
+        return found
+
+
+@click.group(cls=_Commands)
 @click.version_option(package_name="ndmpd")
 def main() -> None:
     """An NDMP data server and mover for Linux filers."""
 
-
-for command in (serve, check, status, sessions, kill, release, tape, san, demo):
-    main.add_command(command)
 
 if __name__ == "__main__":
     main()

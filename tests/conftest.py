@@ -16,7 +16,8 @@ from tests.peers import ndmjob
 # program -> the Debian package that has it
 PACKAGES = {
     "gcc": "gcc", "tar": "tar", "mke2fs": "e2fsprogs", "getfacl": "acl", "getfattr": "attr",
-    "tgtd": "tgt", "libiscsi": "libiscsi7",
+    "tgtd": "tgt", "libiscsi": "libiscsi7", "iscsi-test-cu": "libiscsi-bin", "iscsi-ls": "libiscsi-bin",
+    "iscsi-inq": "libiscsi-bin", "iscsi-readcapacity16": "libiscsi-bin",
 }  # fmt: skip
 
 

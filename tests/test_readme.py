@@ -8,6 +8,7 @@ from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from ndmpd.__main__ import main
@@ -77,7 +78,7 @@ def test_every_variable_that_a_butype_offers_is_explained(butype: Any) -> None:
 def test_every_command_is_named_and_none_that_is_missing() -> None:
     named = set(re.findall(r"`(ndmpd|ndmpc) ([a-z]+)", README))
     existing = {(name, command) for name, group in (("ndmpd", main), ("ndmpc", client))
-                for command in group.commands}
+                for command in group.list_commands(click.Context(group))}
     assert named == existing
 
 

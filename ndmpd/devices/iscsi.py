@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 
 from ndmpd.devices import libiscsi
@@ -23,8 +24,10 @@ from protocol.scsi.asc import Asc
 from protocol.scsi.command import Opcode, Status
 from protocol.scsi.sense import Sense, SenseKey
 
-MOST = 4 << 20
-"""Bytes for one command: more bring no speed, and every transport keeps as much memory."""
+MOST = 1 << 20
+"""Bytes for one command: these stay in a processor's own cache from the file to the socket, which on a fast
+network makes a third of the speed.
+"""
 _SILENT = frozenset({Opcode.INQUIRY, Opcode.REPORT_LUNS, Opcode.REQUEST_SENSE})
 """Commands that are carried out although a unit attention is pending (SPC-4 5.14)."""
 
@@ -123,3 +126,16 @@ class IscsiTransport:
 
 
 _NEXUS_LOST = Sense(SenseKey.UNIT_ATTENTION, Asc.NEXUS_LOSS).put()
+
+
+def targets(portal: Login) -> list[str]:
+    """The targets that a portal lists (SendTargets). Raises TransportError."""
+    wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    try:
+        session = Session(portal, isids.take(), wake)
+        try:
+            return [name for name, _ in session.discover(time.monotonic() + portal.login_within)]
+        finally:
+            session.close()
+    finally:
+        os.close(wake)

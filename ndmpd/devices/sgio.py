@@ -128,7 +128,7 @@ class SgTransport:
             return Result(header.status, self._sense.raw[:header.sb_len_wr], moved)
 
     def _header(self, command: Command, direction: int, room: memoryview) -> Header:
-        self._cdb[:len(command.cdb)] = command.cdb
+        ctypes.memmove(self._cdb, command.cdb, len(command.cdb))
         size = len(room)
         data = ctypes.addressof(ctypes.c_char.from_buffer(room)) if size else None
         return Header(

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _MESSAGE = struct.Struct("!BIi")
 _MAX_FDS = 3
 _PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+_LAST_FD = (1 << 31) - 1
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
@@ -282,11 +284,11 @@ class _Server:
 
 def _only(keep: Sequence[int]) -> None:
     """Close every descriptor but the standard ones and ``keep``: others belong to other sessions."""
-    wanted = {0, 1, 2, *keep}
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in wanted:
-            with suppress(OSError):
-                os.close(int(name))
+    start = 3
+    for fd in sorted(keep):
+        os.closerange(start, fd)
+        start = max(start, fd + 1)
+    os.closerange(start, _LAST_FD)
 
 
 def _become(run: Callable[[], Any]) -> None:
@@ -297,7 +299,7 @@ def _become(run: Callable[[], Any]) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's to handle
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         try:
             run()
             status = 0

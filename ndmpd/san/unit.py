@@ -143,9 +143,9 @@ class Unit:
         task: Task | None = None
         try:
             self.refresh()
-            waiting = self._attentions_of(nexus)
             operation, fields = self.operations.parse(command.cdb)
-            if operation.access is not Access.ALWAYS and waiting:
+            # Who has only asked what the unit is has not yet met it: its first command is still to come.
+            if operation.access is not Access.ALWAYS and (waiting := self._attentions_of(nexus)):
                 raise CheckCondition(Sense(SenseKey.UNIT_ATTENTION, waiting.pop(0)))
             if self.conflicts(nexus, operation, fields):
                 raise Conflict
@@ -197,7 +197,7 @@ class Unit:
 
     def take_attention(self, nexus: str) -> int | None:
         """The oldest unit attention of the nexus, which counts as reported."""
-        waiting = self.state.attentions.get(nexus)
+        waiting = self._attentions_of(nexus)
         return waiting.pop(0) if waiting else None
 
     # Ownership.

@@ -56,6 +56,7 @@ class CopyPath(Copying):
         super().__init__(leases, make_manager, batch, run)
         self._head = head
         self._disks = Disks(open_disk)
+        self._drive: TapeDrive | None = None
         self._tape: TapeEnd | None = None
         self.failure: NdmpdError | None = None
         """What ended ``write`` where it had records to report first: the drive cannot be used any more."""
@@ -64,7 +65,9 @@ class CopyPath(Copying):
         """Get ready to use ``drive``. PathFailed where nothing can be done for it here."""
         self.open_manager()
         try:
-            self._tape = TapeEnd(drive.name, best(drive.designators()))
+            if self._drive is not drive:
+                self._tape = TapeEnd(drive.name, best(drive.designators()))
+                self._drive = drive
         except (NdmpdError, ValueError) as failure:
             raise PathFailed(str(failure)) from failure
         if drive.position.object is None:

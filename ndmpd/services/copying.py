@@ -76,15 +76,14 @@ class Copying:
     def open_manager(self) -> Abilities:
         """What the copy manager can do; it is asked once. PathFailed where that is nothing for us."""
         try:
-            if self._manager is None:
-                self._manager = self._make_manager()
+            if self._abilities is None:
+                if self._manager is None:
+                    self._manager = self._make_manager()
                 if not self._manager.copies():
                     raise CannotCopy("it takes no EXTENDED COPY (3PC is not set in its INQUIRY data)")
                 self._abilities = Abilities.of(*self._manager.limits())
         except (NdmpdError, ValueError) as failure:
             raise PathFailed(str(failure)) from failure
-        if self._abilities is None:
-            raise PathFailed("it did not say what it can do")
         return self._abilities
 
     def close(self) -> None:

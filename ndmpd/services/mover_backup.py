@@ -18,7 +18,7 @@ from ndmpd.pieces import FileExtent, Inline, Piece, Zeros, split
 from ndmpd.ports import SourceFault
 from ndmpd.services.mover_run import BATCH, MoverRun
 from ndmpd.services.sources import Source
-from ndmpd.services.transfer import MakeTransfer, Transfer
+from ndmpd.services.transfer import MakeTransfer, Mover, Transfer
 from ndmpd.session.spans import ALL_ONES
 from protocol.ndmp.codes import MoverPauseReason
 
@@ -60,6 +60,10 @@ class BackupRun(MoverRun):
 
     def move(self) -> None:
         try:
+            self.check_stopped()
+            if self.source.asked is Mover.SCSI:
+                # While DATA looks at the disk that the blocks are to come from.
+                self.transfer.prepare(self.drive)
             while self._copied() or self._gather():
                 if not self._waiting:
                     continue

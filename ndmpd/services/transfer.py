@@ -111,6 +111,11 @@ class InOrder(Generic[P]):
         names = [f"{Mover.SCSI} {name}" for name in self.carried]
         return ", ".join([*names, Mover.NAS] if self._head_took_over or not names else names)
 
+    @property
+    def next(self) -> P | None:
+        """The one whose turn it is; None where the head's is."""
+        return self._left[0] if self._left else None
+
     def has(self, path: P | None) -> bool:
         return path in self._left
 
@@ -202,6 +207,14 @@ class Transfer:
     def used(self) -> str:
         """The movers that carried anything, as DATAMOVER_USED has it."""
         return self._movers.used
+
+    def prepare(self, drive: TapeDrive) -> None:
+        """Blocks are to come: have the first copy manager ready by then. What is wrong with it is dealt with
+        once they are there.
+        """
+        if path := self._movers.next:
+            with suppress(PathFailed):
+                path.open(drive)
 
     def write(self, drive: TapeDrive, pieces: Sequence[Piece], record_size: int, count: int) -> Written:
         """``count`` records from ``pieces``, or fewer: the rest is to be given again. Raises NoMoverLeft,

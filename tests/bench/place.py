@@ -52,7 +52,8 @@ class Server:
     program: Program
 
     @classmethod
-    def start(cls, state: Path, disk_size: int, exports: Sequence[Path] = ()) -> Server:
+    def start(cls, state: Path, disk_size: int, exports: Sequence[Path] = (),
+              more: Sequence[str] = ()) -> Server:
         create(state, drives=DRIVES, disks=2, disk_size=disk_size)
         secret, config, port = state / "secret", state / "ndmpd.toml", free_port()
         secret.write_text(PASSWORD + "\n")
@@ -66,6 +67,7 @@ class Server:
             *(f'[drive.tape{number}]\ndevice = "virtual:tape{number}"' for number in range(DRIVES)),
             *(f'[disk.disk{number}]\ndevice = "virtual:disk{number}"\n'
               f'[filesystem."/vol/disk{number}"]\ndisk = "disk{number}"' for number in range(2)),
+            *more,
         ]
         config.write_text("\n".join(lines) + "\n")
         command = [sys.executable, "-m", "ndmpd", "serve", "--config", str(config)]
@@ -90,6 +92,28 @@ class Server:
                     if os.getsid(int(entry)) == self.program.process.pid:
                         found.append(int(entry))
         return found
+
+
+@dataclass(slots=True)
+class Node:
+    """``ndmpd san serve``: an embedded SAN of one drive, over iSCSI."""
+
+    port: int
+    program: Program
+
+    @classmethod
+    def start(cls, state: Path) -> Node:
+        create(state, drives=1, disks=0)
+        port = free_port()
+        command = [sys.executable, "-m", "ndmpd", "san", "serve", "--embedded", str(state),
+                   "--listen", f"tcp:{port}:interface=127.0.0.1"]
+        program = Program.start(command, state.with_name(state.name + ".log"), cwd=REPOSITORY)
+        program.wait_for_port(port, 30)
+        return cls(port, program)
+
+    @staticmethod
+    def target(unit: str) -> str:
+        return f"iqn.2026-11.io.ndmpd:{unit}"
 
 
 class Place:
@@ -124,6 +148,19 @@ class Place:
         """A second server: its mover has no way to ``ours`` but TCP."""
         return self._served(Server.start(self.folder / "tapes", self.scale.size))
 
+    @cached_property
+    def node(self) -> Node:
+        node = Node.start(self.folder / "node")
+        self._stack.callback(node.program.stop)
+        return node
+
+    @cached_property
+    def head(self) -> Server:
+        """A server with a drive of ``node``, san0."""
+        device = f"iscsi://127.0.0.1:{self.node.port}/{Node.target('tape0')}/0"
+        return self._served(Server.start(self.folder / "head", self.scale.size,
+                                         more=[f'[drive.san0]\ndevice = "{device}"']))
+
     def _served(self, server: Server) -> Server:
         self._stack.callback(server.program.stop)
         return server
@@ -143,7 +180,11 @@ class Place:
 
     def disk(self, name: str) -> Path:
         """An embedded disk of ``ours``, written from end to end."""
-        path = self.ours.disk(name)
+        return self.fill_disk(self.ours, name)
+
+    def fill_disk(self, server: Server, name: str) -> Path:
+        """The same of any server."""
+        path = server.disk(name)
         if path.stat().st_blocks * 512 < path.stat().st_size:
             fill(path, self.scale.size)
         return path

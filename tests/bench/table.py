@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import control, history, offload, processes, streams
+from tests.bench import control, history, offload, processes, san, streams
 from tests.bench.rows import Row
 from tests.bench.series import AtLeast, Below, Rate, Unit
 
@@ -17,6 +17,10 @@ ROWS: tuple[Row, ...] = (
         note="DATA and MOVER are two servers with nothing in common, so that no local channel joins them"),
     Row("offload", "image backup by TYPE=SCSI, against TYPE=NAS", Unit.BYTES,
         (AtLeast("NAS", 0.95),), "the same copy, made in the copy manager's process", offload.image_by_each),
+    Row("iscsi-drive", "image backup by TYPE=NAS to a drive over iSCSI, against libiscsi writing it",
+        Unit.BYTES, (AtLeast("libiscsi", 0.9),), "both cores: bursts of 256 KiB, one at a time",
+        san.image_to_an_iscsi_drive,
+        note="libiscsi: one buffer, one command in flight, the best of three transfer sizes"),
     Row("plan", "planning EXTENDED COPY for a fragmented map of a million extents", Unit.EXTENTS,
         (Rate(100_000),), "the planner's Python for each extent", offload.planning),
     Row("plan-memory", "the most memory of that, in a process of its own", Unit.MEMORY,

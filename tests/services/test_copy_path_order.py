@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from ndmpd.devices import copymanager
 from ndmpd.devices.errors import TransportError, UnitDown
+from ndmpd.devices.leases import Leases, abandoned
 from ndmpd.ports import Command, Result, Transport
 from ndmpd.services.inlets import LocalInlet, RemoteInlet
 from ndmpd.services.transfer import Mover
@@ -16,8 +18,9 @@ from ndmpd.session.events import MoverHalted
 from protocol.ndmp.codes import LogType, MoverHaltReason
 from protocol.scsi.asc import Asc
 from protocol.scsi.command import Status
+from protocol.scsi.copyresults import RECEIVE_COPY_STATUS
 from protocol.scsi.sense import Sense, SenseKey
-from protocol.scsi.xcopy import EXTENDED_COPY
+from protocol.scsi.xcopy import COPY_OPERATION_ABORT, EXTENDED_COPY
 from tests.services.copy_jobs import (
     PIECES,
     Wrapped,
@@ -141,3 +144,31 @@ def test_where_the_head_is_forbidden_the_last_copy_managers_failure_is_the_end(
         assert last.kind == LogType.ERROR and last.text.startswith("data mover copy1 (SCSI): ")
         warned = [one.text for one in rig.said if one.kind == LogType.WARNING]
         assert len(warned) == 1 and warned[0].endswith("data mover copy1 (SCSI) goes on")
+
+
+class Speechless(Wrapped):
+    """Nothing that is asked about a copy is answered."""
+
+    def execute(self, command: Command) -> Result:
+        if RECEIVE_COPY_STATUS.matches(command.cdb) or COPY_OPERATION_ABORT.matches(command.cdb):
+            raise TransportError("no answer (injected)")
+        return self.inner.execute(command)
+
+
+def test_copies_of_others_that_do_not_end_leave_the_job_to_the_head(
+        places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every list identifier was left with a copy of a dead session, on another drive."""
+    monkeypatch.setattr(copymanager, "ENDS_WITHIN", 0.05)
+    monkeypatch.setattr(copymanager, "_LOOK", 0.005)
+    place = places.get()
+    for _ in range(4):
+        lease = Leases(place.run_dir, "copy0", 4).take()
+        assert lease is not None
+        lease.begin("tape9")
+        lease.close()
+    with CopyRig(place, Mover.AUTO, wrap=lambda name, inner: (
+            Speechless(inner) if name == "copy0" else inner)) as rig:
+        (tape,), sent = rig.backup(PIECES, 10240)
+        assert tape == expected(10240) and sent.finished and sent.used == "NAS"
+        assert "did not end within" in rig.log() and rig.log().endswith("the head (NAS) goes on")
+    assert [one.units for one in abandoned(place.run_dir)] == [["tape9"]] * 4, "whoever opens it must know"

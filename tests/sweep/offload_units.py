@@ -129,7 +129,7 @@ NEXT = image([(5, 9), (40, 70)])
 
 def usable(place: Place) -> None:
     """Nothing is left locked, and the next job goes by the copy manager as if nothing had been."""
-    left = [one.drive for one in abandoned(place.run_dir)]
+    left = [one.units for one in abandoned(place.run_dir)]
     assert not left, f"list identifiers left in use for {left}"
     place.load(0)
     host = TapeHost(place.san, "tape0")

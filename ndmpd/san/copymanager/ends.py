@@ -18,7 +18,7 @@ from ndmpd.san.registry import UNIT_CLASSES, open_unit
 from ndmpd.san.unit import Unit
 from protocol.errors import WireError
 from protocol.scsi.asc import Asc
-from protocol.scsi.command import Status
+from protocol.scsi.command import Opcode, Status
 from protocol.scsi.cscd import COPY_MANAGER, NULL_BLOCK, NULL_STREAM, DeviceParameters, Identification
 from protocol.scsi.sense import Reported, SegmentPointer, Sense, SenseKey
 from protocol.scsi.spc import Designator, DeviceType
@@ -34,6 +34,8 @@ class Units:
     def __init__(self, san: San) -> None:
         self.san = san
         self.pace = Pace()
+        self.met: dict[str, bool] = {}
+        """Whether a unit has told the thread's nexus of its power on, or did so before it was asked."""
         self._open: dict[str, Unit] = {}
         self._names: dict[Designator, str] = {}
 
@@ -64,15 +66,14 @@ class End:
     """
 
     def __init__(self, nexus: str, unit: Unit | None, kind: DeviceType, parameters: DeviceParameters | None,
-                 pointer: SegmentPointer | None, pace: Pace) -> None:
+                 pointer: SegmentPointer | None, units: Units) -> None:
         self.nexus = nexus
-        self.pace = pace
+        self.pace = units.pace
         self.unit = unit
         self.kind = kind
         self.parameters = parameters
         self.pointer = pointer
-        self._met: bool | None = None
-        """Whether the unit knew the nexus before; None as long as it was not asked."""
+        self._met = units.met
 
     @property
     def pad(self) -> bool:
@@ -88,15 +89,18 @@ class End:
         if self.unit is None:
             raise CopyFailure(Asc.UNREACHABLE_COPY_TARGET)
         try:
-            if self._met is None:
+            met = self._met.get(self.unit.name)
+            if met is None:
                 with self.unit.exclusive(_PATIENCE):
-                    self._met = self.nexus in self.unit.state.attentions
+                    met = self._met[self.unit.name] = self.nexus in self.unit.state.attentions
             command = Command(cdb, out, into, _PATIENCE)
             result = self.unit.execute(self.nexus, command)
-            if not self._met and _power_on(result):
+            if not met and _power_on(result):
                 command = Command(cdb, out, into, _PATIENCE)
                 result = self.unit.execute(self.nexus, command)
-            self._met = True
+            if cdb[0] != Opcode.INQUIRY:
+                # INQUIRY alone is answered whatever there is to tell.
+                self._met[self.unit.name] = True
         except UnitBusy as error:
             raise CopyFailure(Asc.THIRD_PARTY_DEVICE_FAILURE, self.pointer) from error
         return result, command.faults
@@ -141,10 +145,10 @@ class Ends:
     def _find(self, ident: int, at: int) -> End:
         if ident == COPY_MANAGER:
             unit = self._units.get(self._unit_name)
-            return End(self._nexus, unit, unit.device_type, None, None, self._units.pace)
+            return End(self._nexus, unit, unit.device_type, None, None, self._units)
         if ident in (NULL_BLOCK, NULL_STREAM):
             kind = DeviceType.DISK if ident == NULL_BLOCK else DeviceType.TAPE
-            return End(self._nexus, None, kind, None, None, self._units.pace)
+            return End(self._nexus, None, kind, None, None, self._units)
         cscd = self._list.cscd(ident)
         if not isinstance(cscd, Identification):
             raise field_failure(at, Asc.UNREACHABLE_COPY_TARGET)
@@ -154,4 +158,4 @@ class Ends:
             raise CopyFailure(Asc.COPY_TARGET_NOT_REACHABLE, pointer)
         if cscd.device_type != found.device_type:
             raise CopyFailure(Asc.INCORRECT_COPY_TARGET_TYPE, pointer)
-        return End(self._nexus, found, found.device_type, cscd.parameters, pointer, self._units.pace)
+        return End(self._nexus, found, found.device_type, cscd.parameters, pointer, self._units)
