@@ -190,6 +190,14 @@ class TapeAgent:
                                      accept=(Error.EOF, Error.EOM), timeout=DEVICE_TIMEOUT)
         return reply.data_in if reply.error == Error.NO_ERR else None
 
+    def record_length(self, most: int) -> tuple[int, Error]:
+        """How long the next record is, up to ``most`` bytes; it is passed over. With EOF there is a file mark
+        instead, which version 3 passes over as well, with EOM the end of what is recorded.
+        """
+        reply = self.connection.call(Code.TAPE_READ, TapeReadRequest(most), TapeReadReply,
+                                     accept=(Error.EOF, Error.EOM), timeout=DEVICE_TIMEOUT)
+        return len(reply.data_in), Error(reply.error)
+
     def write(self, data: bytes) -> None:
         """Write one record. Raises Refused where the tape took less than all of it."""
         reply = self.connection.call(Code.TAPE_WRITE, TapeWriteRequest(data), TapeWriteReply,

@@ -118,7 +118,7 @@ class Pairing:
 @dataclass(slots=True)
 class CopyReport:
     """How a copy went. ``size``: bytes of the stream; ``source_halt`` and ``destination_halt``: why each side
-    ended. ``environment`` is what the destination returned, of a copy between disks.
+    ended. ``environment`` and ``source_environment``: what each returned, of a copy between disks.
     """
 
     kind: str
@@ -132,6 +132,7 @@ class CopyReport:
     source: str = ""
     destination: str = ""
     environment: list[tuple[str, str]] = field(default_factory=list)
+    source_environment: list[tuple[str, str]] = field(default_factory=list)
     messages: list[tuple[int, str]] = field(default_factory=list)
     failed: list[tuple[str, int]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -157,6 +158,8 @@ class CopyReport:
             "files_lost": self.lost,
             "names_failed": [{"name": name, "status": status} for name, status in self.failed],
             "environment": [{"name": name, "value": value} for name, value in self.environment],
+            "source_environment": [{"name": name, "value": value}
+                                   for name, value in self.source_environment],
             "messages": [{"kind": LogType(kind).name.lower(), "text": text} for kind, text in self.messages],
             "remarks": self.remarks,
         }

@@ -85,7 +85,8 @@ def copy_disk(source: Connection, destination: Connection, order: DiskCopyOrder,
         "disk", size=taker.state.bytes_processed, seconds=time.monotonic() - begun,
         source_halt=looks[0].reason, destination_halt=looks[1].reason, whole=all(one.whole for one in looks),
         lost=max(posts.errors, lost(sent), lost(environment)), source=order.source,
-        destination=order.destination, environment=environment, messages=posts.messages, failed=posts.failed)
+        destination=order.destination, environment=environment, source_environment=sent,
+        messages=posts.messages, failed=posts.failed)
 
 
 def _join(sender: DataAgent, taker: DataAgent, order: DiskCopyOrder) -> None:

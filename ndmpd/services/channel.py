@@ -66,7 +66,7 @@ class Kind(IntEnum):
     """
     COPIED = 15
     """[records, flags, records to be left to the head]: what came of that, as far as is known (``Copied``).
-    Payload: the data movers that did it.
+    Payload: the data mover that did it.
     """
     KEPT = 16
     """[records]: so many are on the tape, by its own position."""

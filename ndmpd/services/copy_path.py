@@ -41,9 +41,10 @@ class Restored:
     leave: int = 0
 
 
-Settle = Callable[[int | None, bool, int], int]
-"""Given how many records a copy to another session's tape claims to have written (None where it does not
-say), whether that tape met its end, and how many of the next are for the head: how many are on that tape.
+Settle = Callable[[str, int | None, bool, int], int]
+"""Given the data mover, how many records a copy to another session's tape claims to have written (None where
+it does not say), whether that tape met its end, and how many of the next are for the head: how many are on
+that tape.
 """
 
 
@@ -200,7 +201,8 @@ class CopyPath(Copying):
         drive.position = before.records(read)
         leave = 1 if _stops_reading(copied) else 0
         end = _ends_tape(copied)
-        found = self._written(drive, step, copied, settle(step.records if copied.good else None, end, leave))
+        kept = settle(self.name, step.records if copied.good else None, end, leave)
+        found = self._written(drive, step, copied, kept)
         if found.records > read:
             drive.settle()
             raise PositionLost(f"{drive.name}, copied by {self.name}: {found.records} records were written "

@@ -388,10 +388,10 @@ class LocalRecover(RecoverRun):
     def _offload(self, offer: Offer, records: int) -> None:
         settled = False
 
-        def settle(claimed: int | None, end: bool, leave: int) -> int:
+        def settle(mover: str, claimed: int | None, end: bool, leave: int) -> int:
             nonlocal settled
             self._copying, settled = False, True
-            return self._settle(Copied(claimed, Flag.END if end else Flag.NONE, leave, self.transfer.used))
+            return self._settle(Copied(claimed, Flag.END if end else Flag.NONE, leave, mover))
 
         self._copying = True
         try:

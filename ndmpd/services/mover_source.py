@@ -7,6 +7,7 @@ comes as bytes through the head.
 from __future__ import annotations
 
 import select
+from collections import Counter
 from contextlib import suppress
 
 from ndmpd.devices.errors import PositionLost
@@ -41,8 +42,8 @@ class MoverSource(Source):
         self._count = 0
         self._taken = 0
         """Bytes that came, through the head or not."""
-        self._offloaded = 0
-        self._used = ""
+        self._offloaded: Counter[str] = Counter()
+        """Bytes by data mover."""
         self._asked_for = False
         """An answer with bytes is on its way."""
         self._over = False
@@ -124,11 +125,10 @@ class MoverSource(Source):
         flags = answer.flags if answer is not None else Flag.NONE
         met = drive.wrote_elsewhere(before, written, record_size, early_warning=Flag.END in flags)
         self._taken += written * record_size
-        self._offloaded += written * record_size
         if answer is not None:
+            self._offloaded[answer.mover] += written * record_size
             self._head_only = Flag.NEVER in flags
             self._by_head = answer.leave
-            self._used = answer.used
             with suppress(BrokenPipeError):
                 channel.send(self._end, Frame(Kind.KEPT, written))
         return Written(written, early_warning=met)
@@ -147,5 +147,6 @@ class MoverSource(Source):
 
     def done(self, offloaded: int, used: str) -> None:
         """There is no environment that could tell how a copy was made: the log does."""
-        by = f"{self._offloaded} bytes by {self._used}, " if self._offloaded else ""
-        self._run.say(LogType.NORMAL, f"copied: {by}{self._taken - self._offloaded} through the head")
+        by = [f"{size} bytes by {Mover.SCSI} {name}" for name, size in self._offloaded.items() if size]
+        head = self._taken - self._offloaded.total()
+        self._run.say(LogType.NORMAL, f"copied: {', '.join([*by, f'{head} through the head'])}")

@@ -54,16 +54,18 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """``records`` None: not known. ``leave``: so many of the next are for the head."""
+    """``records`` None: not known. ``leave``: so many of the next are for the head. ``mover``: whose copy it
+    was.
+    """
 
     records: int | None
     flags: Flag = Flag.NONE
     leave: int = 0
-    used: str = ""
+    mover: str = ""
 
     def send(self, connection: socket.socket) -> None:
         records = NOWHERE if self.records is None else self.records
-        channel.send(connection, Frame(Kind.COPIED, records, self.flags, self.leave, self.used.encode()))
+        channel.send(connection, Frame(Kind.COPIED, records, self.flags, self.leave, self.mover.encode()))
 
     @classmethod
     def take(cls, frame: Frame) -> Copied:
