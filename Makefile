@@ -41,7 +41,7 @@ test-slow: setup packages
 	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTEST) $(PARALLEL) -m slow $(ARGS) </dev/null
 
 test-vm: setup packages
-	$(PYTEST) -m vm tests/vm $(ARGS) </dev/null
+	$(PYTEST) -n 2 --dist worksteal -m vm tests/vm $(ARGS) </dev/null
 
 fuzz: setup packages
 	FUZZ_SEED=$(or $(SEED),$$((RANDOM * 1000))) FUZZ_MINUTES=$(or $(MINUTES),5) \

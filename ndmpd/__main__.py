@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("serve", "check", "devices", "status", "sessions", "kill", "release", "tape", "san", "demo")
+_COMMANDS = ("serve", "check", "devices", "status", "sessions", "kill", "tape", "san", "demo")
 """Each is the function of that name in the module of that name in ``ndmpd.admin``."""
 
 

@@ -32,6 +32,7 @@ from ndmpd.config import Auth, Datamover, MoverType, Settings
 from ndmpd.config_types import Listen, Virtual
 from ndmpd.devices.copymanager import CopyManager
 from ndmpd.devices.disk import Disk
+from ndmpd.devices.foreign import foreign
 from ndmpd.devices.leases import Leases
 from ndmpd.devices.opener import Opener
 from ndmpd.errors import ConfigError
@@ -387,9 +388,13 @@ def _copy_manager(settings: Settings, opener: Opener, name: str,
 
 
 def run_copy_manager(settings: Settings) -> None:
-    """The process of the embedded SAN that carries out EXTENDED COPY; ps knows it by a name of its own."""
+    """The process of the embedded SAN that carries out EXTENDED COPY; ps knows it by a name of its own.
+
+    It reaches this head's disks on other targets too.
+    """
     Path("/proc/self/comm").write_text(copy_manager_server.PROCESS_NAME)
-    copy_manager_server.serve(settings.server.state_dir / "san")
+    disks = [("disk", name, disk) for name, disk in settings.disk.items()]
+    copy_manager_server.serve(settings.server.state_dir / "san", foreign=foreign(disks, settings.initiator))
 
 
 def run_job(settings: Settings, session: socket.socket, connection: socket.socket, counters: int) -> None:

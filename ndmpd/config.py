@@ -13,7 +13,6 @@ import os
 import secrets
 import socket
 import ssl
-import tomllib
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +23,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -32,12 +30,12 @@ from pydantic import (
 
 from ndmpd.config_files import PrivateFile, absolute, read_private, same_tree
 from ndmpd.config_initiator import Initiator
+from ndmpd.config_mistakes import checked, quoted, read_toml
 from ndmpd.config_parts import Mistakes, Origin, Part, Table, no_rows
 from ndmpd.config_types import (
     At,
     Device,
     ExportName,
-    Iscsi,
     Listen,
     ListenAt,
     Ports,
@@ -320,7 +318,7 @@ class Settings(Part):
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield "user", f"{name!r} stands there more than once; keep one"
         for export, filesystem in self.filesystem.items():
-            key = f"filesystem.{_quoted(export)}"
+            key = f"filesystem.{quoted(export)}"
             if filesystem.disk is not None and filesystem.disk not in self.disk:
                 yield f"{key}.disk", (f"there is no [disk.{filesystem.disk}]; add it or write one of: "
                                       f"{', '.join(self.disk) or '(no disk is configured)'}")
@@ -328,15 +326,11 @@ class Settings(Part):
                 yield f"{key}.path", (f"{filesystem.path} and server.state_dir {self.server.state_dir} lie "
                                       "in one another; a backup would hold the server's own state, so move "
                                       "one of them")
-        reached = {device.target.lower() for device in self.devices if isinstance(device, Iscsi)}
-        for target in self.initiator.target:
-            if target not in reached:
-                yield f"initiator.target.{_quoted(target)}", ("no device is reached at this target; "
-                                                              "remove it, or correct the name")
+        yield from self.initiator.strangers(self.devices)
         names_seen: dict[str, str] = {}
         devices_seen: dict[str, str] = {}
         for table, name, unit in self.units:
-            key, device = f"{table}.{_quoted(name)}", str(unit.device)
+            key, device = f"{table}.{quoted(name)}", str(unit.device)
             if name in names_seen:
                 yield key, f"{names_seen[name]} has the same name; DMAs open units by name, so rename one"
             if device in devices_seen:
@@ -347,15 +341,7 @@ class Settings(Part):
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Settings:
         """The settings of a TOML file. Raises ConfigError."""
-        try:
-            with open(path, "rb") as file:
-                data = tomllib.load(file)
-        except OSError as error:
-            raise ConfigError(f"{os.fspath(path)}: cannot be read ({error.strerror}); write it, see "
-                              "conf/ndmpd.toml, or name another with --config") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{os.fspath(path)}: is not TOML: {error}") from None
-        return cls._checked(data, os.fspath(path), lenient=False)
+        return checked(cls, _TABLES, read_toml(path), os.fspath(path))
 
     @classmethod
     def embedded(
@@ -393,14 +379,7 @@ class Settings(Part):
         for export in exports:
             path = os.path.abspath(export)
             data["filesystem"].setdefault(path, {})["path"] = path
-        return cls._checked(data, f"--embedded {home}", lenient=True)
-
-    @classmethod
-    def _checked(cls, data: dict[str, Any], source: str, *, lenient: bool) -> Settings:
-        try:
-            return cls.model_validate(data, context=Origin(lenient=lenient))
-        except ValidationError as error:
-            raise ConfigError("\n".join(f"{source}: {line}" for line in _lines(error))) from None
+        return checked(cls, _TABLES, data, f"--embedded {home}", lenient=True)
 
 
 def _generated_password(home: Path) -> Path:
@@ -415,46 +394,7 @@ def _generated_password(home: Path) -> Path:
     return path
 
 
-def _quoted(name: str) -> str:
-    """A key as TOML writes it."""
-    bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
-    return name if bare else f'"{name}"'
-
-
 _TABLES: dict[str, type[Part]] = {
     "server": Server, "tls": Tls, "san": San, "user": User, "filesystem": Filesystem,
     "disk": Unit, "drive": Shared, "changer": Shared, "datamover": Datamover, "initiator": Initiator,
 }
-_TEXTS = {
-    "missing": "is missing; write it",
-    "bool_type": "must be true or false, without quotes",
-    "bool_parsing": "must be true or false, without quotes",
-    "int_type": "must be a whole number, without quotes",
-    "int_parsing": "must be a whole number, without quotes",
-    "string_type": "must be a text in quotes",
-    "tuple_type": "must be an array, like [\"...\", \"...\"]",
-    "mapping_type": "must be a table",
-    "dict_type": "must be a table",
-    "model_type": "must be a table",
-}
-
-
-def _lines(error: ValidationError) -> Iterator[str]:
-    """One line for each mistake that pydantic found, its key first."""
-    for entry in error.errors(include_url=False, include_input=False):
-        key = ""
-        for part in entry["loc"]:
-            if part != "[key]":
-                key += f"[{part}]" if isinstance(part, int) else ("." if key else "") + _quoted(part)
-        kind = entry["type"]
-        cause = entry.get("ctx", {}).get("error")
-        if isinstance(cause, Mistakes):
-            yield from (f"{key}{'.' if key else ''}{below}: {text}" for below, text in cause.found)
-        elif kind == "extra_forbidden":
-            table = _TABLES.get(str(entry["loc"][0])) if len(entry["loc"]) > 1 else None
-            known = sorted(set(table.model_fields) - {"secret", "target_secret"} if table else _TABLES)
-            yield f"{key}: is not known here; remove it or write one of: {', '.join(known)}"
-        elif cause is not None:
-            yield f"{key}: {cause}"
-        else:
-            yield f"{key}: {_TEXTS.get(kind) or entry['msg'].replace('Input should', 'must')}"

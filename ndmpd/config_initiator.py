@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, model_validator
 
 from ndmpd.config_files import absolute, read_private
+from ndmpd.config_mistakes import quoted
 from ndmpd.config_parts import Mistakes, Origin, Part, Table, no_rows
+from ndmpd.config_types import Device, Iscsi
 
 _NAME = re.compile(r"(iqn\.\d{4}-\d{2}\.[^\s,/]+|eui\.[0-9A-Fa-f]{16}|naa\.([0-9A-Fa-f]{16}){1,2})")
 _LONGEST_NAME = 223
@@ -95,3 +98,11 @@ class Initiator(Credentials):
     def digests(self, target: str) -> bool:
         """Whether headers are to be protected by CRC32C."""
         return (self.credentials(target).header_digest or self.header_digest) == "crc32c"
+
+    def strangers(self, devices: Iterable[Device]) -> Iterator[tuple[str, str]]:
+        """Mistakes (see ``Mistakes``): tables of ``target`` at which none of ``devices`` is reached."""
+        reached = {device.target.lower() for device in devices if isinstance(device, Iscsi)}
+        for target in self.target:
+            if target not in reached:
+                yield f"initiator.target.{quoted(target)}", ("no device is reached at this target; "
+                                                             "remove it, or correct the name")

@@ -25,8 +25,11 @@ _REST = 0.5
 """Seconds before a copy manager that died is started again."""
 
 
-def serve(san: San, listen: Listen, access: Access, level: str) -> None:
-    """Run until SIGTERM or SIGINT. ConfigError where the address cannot be had."""
+def serve(san: San, listen: Listen, access: Access, level: str, config: Path | None = None) -> None:
+    """Run until SIGTERM or SIGINT. ConfigError where the address cannot be had.
+
+    ``config``: the file that names units of other targets for the copy manager (``NodeSettings``).
+    """
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
@@ -34,7 +37,7 @@ def serve(san: San, listen: Listen, access: Access, level: str) -> None:
                         format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s")
     listening = _listening(listen)
     portal = Portal(san, access)
-    copier = CopyManagerProcess(reactor, san.path)
+    copier = CopyManagerProcess(reactor, san.path, config)
 
     def accept() -> None:
         try:
@@ -74,9 +77,12 @@ class CopyManagerProcess(ProcessProtocol):
     It ends when its standard input does, so that it never outlives this process.
     """
 
-    def __init__(self, reactor: Any, san_dir: Path) -> None:
+    def __init__(self, reactor: Any, san_dir: Path, config: Path | None) -> None:
         self._reactor = reactor
         self._command = [sys.executable, "-m", "ndmpd.san.copymanager", str(san_dir)]
+        if config is not None:
+            # What transports and secrets there are is beyond the SAN itself to know.
+            self._command = [sys.executable, "-m", "ndmpd", "san", "copies", str(san_dir), str(config)]
         self._process: Any = None
         self._stopping = False
 

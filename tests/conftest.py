@@ -17,7 +17,7 @@ from tests.peers import ndmjob
 PACKAGES = {
     "gcc": "gcc", "tar": "tar", "mke2fs": "e2fsprogs", "getfacl": "acl", "getfattr": "attr",
     "tgtd": "tgt", "libiscsi": "libiscsi7", "iscsi-test-cu": "libiscsi-bin", "iscsi-ls": "libiscsi-bin",
-    "iscsi-inq": "libiscsi-bin", "iscsi-readcapacity16": "libiscsi-bin",
+    "iscsi-inq": "libiscsi-bin", "iscsi-readcapacity16": "libiscsi-bin", "ip": "iproute2",
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """``ndmpd devices``: which drives, changers, disks and copy managers there are, and how to configure them.
 
-It asks units who they are, and uses none. To free one that a dead host holds: ``ndmpd release``.
+It asks units who they are, and uses none; but for ``--release`` (``ndmpd.admin.release``).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from ndmpd.admin.question import of_a_server
+from ndmpd.admin.release import release
 from ndmpd.config import DEFAULT_FILE, MoverType, Settings
 from ndmpd.config_initiator import Initiator
 from ndmpd.config_types import ISCSI_PORT, Iscsi, Node
@@ -81,13 +82,29 @@ def portal(context: click.Context, parameter: click.Parameter,
 @click.command()
 @click.option("--portal", "portals", multiple=True, callback=portal, metavar="HOST[:PORT]",
               help="Look behind this iSCSI portal too. Those of configured devices are looked at anyway.")
+@click.option("--release", "released", metavar="DEVICE",
+              help="Only free this drive or changer from whoever has it reserved, be it alive or dead.")
 @of_a_server
-def devices(portals: list[tuple[str, int]], config: Path | None, embedded: Path | None,
-            as_json: bool) -> None:
+@click.pass_context
+def devices(context: click.Context, portals: list[tuple[str, int]], released: str | None,
+            config: Path | None, embedded: Path | None, as_json: bool) -> None:
     """List drives, changers, disks and copy managers: configured, of this machine, behind iSCSI portals, and
     of the embedded SAN. Ends with tables for the configuration, ready to paste, of those that it lacks.
+
+    With --release nothing is listed. What the host that has DEVICE does with it is aborted, and fails: make
+    sure that it is gone, or does not matter. A device that a session of this machine uses is not touched; see
+    `ndmpd kill`. Exit status then: 0 it is free, 1 the configuration cannot be used, 3 there is no such
+    device, 4 it is in use here or does not answer.
     """
+    if portals and released is not None:
+        raise click.UsageError("--portal and --release exclude each other")
     settings = _settings(config, embedded)
+    if released is not None:
+        if settings is None:
+            raise click.ClickException(f"{DEFAULT_FILE} is not there; name the server's configuration with "
+                                       "--config, or its folder with --embedded")
+        release(context, settings, released, as_json)
+        return
     remarks: list[str] = []
     listed = list(survey(settings, portals, remarks))
     if as_json:

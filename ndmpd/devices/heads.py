@@ -64,7 +64,7 @@ class Head:
                 return cls(name, key)
             if kept:
                 log.warning("this head is called %s now; devices take what it held under its old name for "
-                            "another head's: free them by `ndmpd release`", name)
+                            "another head's: free them by `ndmpd devices --release`", name)
             made = (_beginning(name) + secrets.token_bytes(_RANDOM_BYTES)).hex()
             os.pwrite(fd, f"{made}\n".encode(), 0)
             os.fsync(fd)

@@ -6,30 +6,24 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from ndmpd.config import Datamover, Settings, Shared, Unit
-from ndmpd.config_types import Iscsi, Node, Virtual
+from ndmpd.config_types import Iscsi, Virtual
 from ndmpd.devices.copymanager import ENDS_WITHIN, CopyManager
 from ndmpd.devices.embedded import EmbeddedTransport
 from ndmpd.devices.errors import DeviceBusy, NoSuchDevice, UnitDown
+from ndmpd.devices.foreign import TYPES, open_real
 from ndmpd.devices.heads import Head
 from ndmpd.devices.identity import verify
-from ndmpd.devices.initiator import login
-from ndmpd.devices.iscsi import IscsiTransport
 from ndmpd.devices.leases import abandoned, under_way
 from ndmpd.devices.ownership import Borrowed, Exclusive
-from ndmpd.devices.sgio import SgTransport
-from ndmpd.devices.sysfs import Sysfs
 from ndmpd.errors import NdmpdError
 from ndmpd.ports import Transport
 from ndmpd.san.nexus import Nexus
 from protocol.scsi.spc import DeviceType
-
-_TYPES = {"disk": DeviceType.DISK, "drive": DeviceType.TAPE, "changer": DeviceType.CHANGER}
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +130,7 @@ class Opener:
         """Any unit, to ask it who it is."""
         for table, found, unit in self._settings.units:
             if found == name:
-                return self._open(name, unit, _TYPES[table])
+                return self._open(name, unit, TYPES[table])
         raise NoSuchDevice(f"there is no device {name!r}")
 
     def copy_manager(self, name: str) -> Transport:
@@ -153,17 +147,16 @@ class Opener:
 
     def _open(self, name: str, unit: Unit | Datamover, kind: DeviceType | None) -> Transport:
         """The unit that ``unit.device`` leads to, if it is the one that is meant."""
-        check = partial(verify, name=name, wwn=unit.wwn, serial=unit.serial, type=kind)
-        match unit.device:
-            case Iscsi(host, port, target, lun):
-                return IscsiTransport(login(self._settings.initiator, host, port, target), lun, check)
-            case Node(path):
-                return _checked(SgTransport(Sysfs().generic(path)), check)
-            case Virtual(unit_name):
-                transport = self._embedded(unit_name)
-                known = unit.wwn is None and unit.serial is None
-                return transport if known else _checked(transport, check)
-        raise NoSuchDevice(f"{name} has no device")
+        if not isinstance(unit.device, Virtual):
+            return open_real(name, unit, kind, self._settings.initiator)
+        transport = self._embedded(unit.device.name)
+        if unit.wwn is not None or unit.serial is not None:
+            try:
+                verify(transport, name, wwn=unit.wwn, serial=unit.serial, type=kind)
+            except BaseException:
+                transport.close()
+                raise
+        return transport
 
     def _embedded(self, unit_name: str) -> Transport:
         san = self._settings.server.state_dir / "san"
@@ -175,15 +168,6 @@ class Opener:
         if self._nexus is not None:
             self._nexus.close()
             self._nexus = None
-
-
-def _checked(transport: Transport, check: Callable[[Transport], None]) -> Transport:
-    try:
-        check(transport)
-    except BaseException:
-        transport.close()
-        raise
-    return transport
 
 
 def _claim(run_dir: Path, name: str) -> int:

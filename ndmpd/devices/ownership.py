@@ -208,7 +208,7 @@ class Ownership:
         if holder is None:
             return DeviceBusy(f"{name} is reserved by another host or session")
         return DeviceBusy(f"{name} is held by {self.describe(holder)}; if that is gone for good, free it by "
-                          f"`ndmpd release {name}`")
+                          f"`ndmpd devices --release {name}`")
 
     # Commands.
 

@@ -1,4 +1,4 @@
-"""``ndmpd release``: what it frees, what it leaves alone, and what it says."""
+"""``ndmpd devices --release``: what it frees, what it leaves alone, and what it says."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def other(tmp_path: Path, server: Path) -> Iterator[Opener]:
 
 
 def run(server: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["release", *arguments, "--embedded", str(server)])
+    return CliRunner().invoke(main, ["devices", "--release", *arguments, "--embedded", str(server)])
 
 
 def test_a_drive_of_another_head_is_freed_and_its_holder_named(server: Path, other: Opener) -> None:
@@ -63,5 +63,21 @@ def test_what_a_session_of_this_server_uses_is_left_alone(server: Path) -> None:
 def test_what_is_not_there_is_said(server: Path, tmp_path: Path) -> None:
     assert run(server, "tape7").exit_code == 3
     assert run(tmp_path / "nowhere", "tape0").exit_code == 2
-    missing = CliRunner().invoke(main, ["release", "tape0", "--config", str(tmp_path / "none.toml")])
+    nothing = CliRunner().invoke(main, ["devices", "--release", "", "--embedded", str(server)])
+    assert nothing.exit_code == 3
+    elsewhere = ["--config", str(tmp_path / "none.toml")]
+    missing = CliRunner().invoke(main, ["devices", "--release", "tape0", *elsewhere])
     assert missing.exit_code == 1 and "cannot be read" in missing.stderr
+
+
+def test_a_portal_is_not_looked_behind_while_a_device_is_freed(server: Path) -> None:
+    said = run(server, "tape0", "--portal", "192.0.2.1")
+    assert said.exit_code == 2 and "--portal and --release exclude each other" in said.stderr
+
+
+def test_without_a_configuration_it_is_said_how_to_name_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ndmpd.admin.devices.DEFAULT_FILE", tmp_path / "ndmpd.toml")
+    said = CliRunner().invoke(main, ["devices", "--release", "tape0"])
+    assert said.exit_code == 1 and "name the server's configuration with --config" in said.stderr

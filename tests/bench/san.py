@@ -1,10 +1,11 @@
-"""A head's drive over iSCSI: a backup through the head, against a loop that only writes."""
+"""A head's drive over iSCSI: a backup through the head, against loops that do nothing but write it."""
 
 from __future__ import annotations
 
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from ndmpd.devices import libiscsi
 from ndmpd.devices.iscsi_login import Login, isids
@@ -24,13 +25,18 @@ TRIED = 128 << 20
 
 
 def image_to_an_iscsi_drive(place: Place) -> list[Subject]:
-    """The same disk to the same drive, by a backup and by libiscsi with one command in flight."""
+    """The same disk to the same drive, by a backup and by libiscsi with one command in flight; and one buffer
+    over and over, without a disk.
+    """
     size = place.scale.size
-    place.fill_disk(place.head, "disk0")
-    loop = Loop(Login("127.0.0.1", place.node.port, place.node.target("tape0"), "iqn.2026-11.io.ndmpd:bench"))
-    loop.prepare(min(size, TRIED))
+    disk = place.fill_disk(place.head, "disk0")
+    login = Login("127.0.0.1", place.node.port, place.node.target("tape0"), "iqn.2026-11.io.ndmpd:bench")
+    loop, hollow = Loop(login, disk), Loop(login)
+    for one in (loop, hollow):
+        one.prepare(min(size, TRIED))
     job = Job("image", "/vol/disk0", "san0", at_least=size, mover="NAS")
     return [
+        Subject("one buffer", lambda: hollow.run(size), size),
         Subject("libiscsi", lambda: loop.run(size), size),
         Subject("ndmpd", lambda: timed(place.head.agent, job).seconds, size),
     ]
@@ -38,9 +44,10 @@ def image_to_an_iscsi_drive(place: Place) -> list[Subject]:
 
 @dataclass
 class Loop:
-    """Writes records out of one buffer, ``transfer`` bytes with each command."""
+    """Writes records out of one buffer, ``transfer`` bytes a command, filled from ``source`` if any."""
 
     login: Login
+    source: Path | None = None
     transfer: int = TRANSFERS[0]
 
     def prepare(self, size: int) -> None:
@@ -54,19 +61,24 @@ class Loop:
         """Seconds to write ``size`` bytes and have them on the medium, from the beginning of the tape."""
         drive = TapeDrive(Plain(self.login), "bench")
         drive.open()
+        file = None if self.source is None else self.source.open("rb", buffering=0)
         try:
             drive.rewind()
             drive.set_block_length(RECORD)
-            buffer = memoryview(os.urandom(self.transfer))
+            buffer = memoryview(bytearray(os.urandom(self.transfer)))
             cdb = command.WRITE_6_TAPE.put(fixed=1, length=self.transfer // RECORD)
             began = time.perf_counter()
-            for _ in range(size // self.transfer):
+            for number in range(size // self.transfer):
+                if file is not None:
+                    assert file.readinto(buffer) == self.transfer, number
                 reply = drive.transport.session.execute(0, cdb, libiscsi.WRITE, [buffer], 60)
                 assert reply.status == 0, reply
             drive.write_filemarks(1)
             return time.perf_counter() - began
         finally:
             drive.close()
+            if file is not None:
+                file.close()
 
 
 class Plain:

@@ -20,7 +20,8 @@ ROWS: tuple[Row, ...] = (
     Row("iscsi-drive", "image backup by TYPE=NAS to a drive over iSCSI, against libiscsi writing it",
         Unit.BYTES, (AtLeast("libiscsi", 0.9),), "both cores: bursts of 256 KiB, one at a time",
         san.image_to_an_iscsi_drive,
-        note="libiscsi: one buffer, one command in flight, the best of three transfer sizes"),
+        note="libiscsi: a loop that reads the same disk, one command in flight, the best of three transfer "
+             "sizes; one buffer: the same without reading anything"),
     Row("plan", "planning EXTENDED COPY for a fragmented map of a million extents", Unit.EXTENTS,
         (Rate(100_000),), "the planner's Python for each extent", offload.planning),
     Row("plan-memory", "the most memory of that, in a process of its own", Unit.MEMORY,

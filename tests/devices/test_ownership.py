@@ -168,7 +168,7 @@ def test_a_dead_head_keeps_what_it_held_unless_told_otherwise(head: OpenHead) ->
     dead = head("a")
     opened(dead)
     abandon(dead)
-    with pytest.raises(DeviceBusy, match="ndmpd release tape0"):
+    with pytest.raises(DeviceBusy, match="ndmpd devices --release tape0"):
         head("b").device("tape0")
     with pytest.raises(DeviceBusy, match="held by another head"):
         head("b", ("c",)).device("tape0")

@@ -27,7 +27,12 @@ class ConfiguredServer:
     def log_file(self) -> Path:
         return self.folder / "server.log"
 
-    def start(self) -> ConfiguredServer:
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "ndmpd", "serve", "--config", str(self.config)]
+
+    def configure(self) -> None:
+        """Write the configuration."""
         secret = self.folder / "secret"
         secret.write_text(PASSWORD + "\n")
         secret.chmod(0o600)
@@ -35,10 +40,10 @@ class ConfiguredServer:
             f'[server]\nlisten = "tcp:{self.port}:interface=127.0.0.1"\nstate_dir = "{self.folder}/state"\n'
             f'[[user]]\nname = "{USER}"\nsecret_file = "{secret}"\n{self.tables}\n'
         )
-        self.program = Program.start(
-            [sys.executable, "-m", "ndmpd", "serve", "--config", str(self.config)],
-            self.log_file, cwd=REPOSITORY,
-        )  # fmt: skip
+
+    def start(self) -> ConfiguredServer:
+        self.configure()
+        self.program = Program.start(self.command, self.log_file, cwd=REPOSITORY)
         self.program.wait_for_port(self.port, 30)
         return self
 

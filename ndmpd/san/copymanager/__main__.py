@@ -9,8 +9,10 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
+from ndmpd.san.copymanager.contact import Foreign
 from ndmpd.san.copymanager.server import PROCESS_NAME, serve
 from ndmpd.san.errors import SanError
 
@@ -21,13 +23,18 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
-def main() -> int:
+def run(san_dir: str | Path, foreign: Iterable[Foreign] = ()) -> None:
+    """Be the copy manager of the SAN, which reaches ``foreign`` units too. SanError where another is."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr,
                         format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s")
     Path("/proc/self/comm").write_text(PROCESS_NAME)
     threading.Thread(target=_end_with_parent, daemon=True, name="parent").start()
+    serve(san_dir, foreign=foreign)
+
+
+def main() -> int:
     try:
-        serve(sys.argv[1])
+        run(sys.argv[1])
     except SanError as error:
         logging.getLogger(__name__).error("%s", error)
         return 1

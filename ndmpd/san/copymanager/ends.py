@@ -1,17 +1,21 @@
-"""Copy sources and destinations: the units of the SAN that CSCD descriptors name. SPC-4 6.4.5 and 6.4.6.1.
+"""Copy sources and destinations: the units that CSCD descriptors name. SPC-4 6.4.5 and 6.4.6.1.
 
-Every command goes to the unit in the name of the nexus that sent the EXTENDED COPY, so that the unit's
-reservation decides for each of them whether the copy may go on.
+Every command to a unit of the SAN goes there in the name of the nexus that sent the EXTENDED COPY, so that
+the unit's reservation decides for each of them whether the copy may go on. To units of other targets
+(``reach``) the copy manager is an initiator of its own.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from ndmpd.pieces import Piece
 from ndmpd.ports import Command, Result, SourceFault
+from ndmpd.san.copymanager.contact import Contact
 from ndmpd.san.copymanager.failure import CopyFailure, field_failure
 from ndmpd.san.copymanager.pace import Pace
+from ndmpd.san.copymanager.reach import FAILURES, Reach
 from ndmpd.san.errors import UnitBusy
 from ndmpd.san.folder import San
 from ndmpd.san.registry import UNIT_CLASSES, open_unit
@@ -24,16 +28,22 @@ from protocol.scsi.sense import Reported, SegmentPointer, Sense, SenseKey
 from protocol.scsi.spc import Designator, DeviceType
 from protocol.scsi.xcopy import ParameterList, cscd_offset
 
+_log = logging.getLogger(__name__)
+
 _PATIENCE = 60.0
-"""Seconds that a unit may be busy with another command."""
+"""Seconds that a unit may be busy with another command, or take for one on another target."""
+_WINDING = 3600.0
+"""Seconds for whatever may wind a tape of another target from end to end."""
 
 
 class Units:
     """The units that one thread works with, each opened when it is first wanted."""
 
-    def __init__(self, san: San) -> None:
+    def __init__(self, san: San, reach: Reach) -> None:
         self.san = san
         self.pace = Pace()
+        self._reach = reach
+        self._contacts: dict[str, Contact] = {}
         self.met: dict[str, bool] = {}
         """Whether a unit has told the thread's nexus of its power on, or did so before it was asked."""
         self._open: dict[str, Unit] = {}
@@ -53,17 +63,39 @@ class Units:
         name = self._names.get(cscd.designator)
         return None if name is None else self.get(name)
 
+    def contact(self, cscd: Identification, nexus: str) -> Contact | None:
+        """A path to the unit of another target that gives this designator of itself, for copies of ``nexus``.
+
+        FAILURES where it does not answer.
+        """
+        unit = self._reach.find(cscd.designator)
+        if unit is None:
+            return None
+        contact = self._contacts.get(unit.name)
+        if contact is not None and contact.broken:
+            self._reach.give(self._contacts.pop(unit.name))
+            contact = None
+        if contact is None:
+            contact = self._contacts[unit.name] = self._reach.take(unit, cscd.designator, nexus)
+        return contact
+
     def close(self) -> None:
         for unit in self._open.values():
             unit.close()
         self._open.clear()
+        for contact in self._contacts.values():
+            self._reach.give(contact)
+        self._contacts.clear()
 
 
 class End:
-    """One id of a parameter list. ``unit`` is None for a null unit.
+    """One id of a parameter list. ``unit`` is None for a null unit, and for one of another target.
 
     ``pointer``: the descriptor that names it, for the sense data of what goes wrong there.
     """
+
+    contact: Contact | None = None
+    """The path to a unit of another target."""
 
     def __init__(self, nexus: str, unit: Unit | None, kind: DeviceType, parameters: DeviceParameters | None,
                  pointer: SegmentPointer | None, units: Units) -> None:
@@ -74,6 +106,11 @@ class End:
         self.parameters = parameters
         self.pointer = pointer
         self._met = units.met
+
+    @property
+    def null(self) -> bool:
+        """Whether it is no device at all."""
+        return self.unit is None and self.contact is None
 
     @property
     def pad(self) -> bool:
@@ -112,6 +149,26 @@ class End:
     def destination_failure(self, result: Result) -> CopyFailure:
         return CopyFailure(Asc.THIRD_PARTY_DEVICE_FAILURE, self.pointer,
                            destination=Reported(result.status, result.sense))
+
+
+class ForeignEnd(End):
+    """A unit of another target, to which commands go in the copy manager's own name."""
+
+    def __init__(self, nexus: str, contact: Contact, parameters: DeviceParameters | None,
+                 pointer: SegmentPointer, units: Units) -> None:
+        super().__init__(nexus, None, contact.unit.type, parameters, pointer, units)
+        self.contact = contact
+
+    def send(self, cdb: bytes, out: Sequence[Piece] = (),
+             into: Sequence[Piece] = ()) -> tuple[Result, list[SourceFault]]:
+        assert self.contact is not None
+        patience = _WINDING if self.kind is DeviceType.TAPE else _PATIENCE
+        command = Command(cdb, out, into, patience)
+        try:
+            return self.contact.execute(command), command.faults
+        except FAILURES as failure:
+            _log.warning("%s: %s", self.contact.unit.name, failure)
+            raise CopyFailure(Asc.COPY_TARGET_NOT_REACHABLE, self.pointer) from failure
 
 
 def sense_of(result: Result) -> Sense | None:
@@ -155,7 +212,19 @@ class Ends:
         pointer = SegmentPointer(cscd_offset(ident))
         found = self._units.find(cscd)
         if found is None:
-            raise CopyFailure(Asc.COPY_TARGET_NOT_REACHABLE, pointer)
+            return self._foreign(cscd, pointer)
         if cscd.device_type != found.device_type:
             raise CopyFailure(Asc.INCORRECT_COPY_TARGET_TYPE, pointer)
         return End(self._nexus, found, found.device_type, cscd.parameters, pointer, self._units)
+
+    def _foreign(self, cscd: Identification, pointer: SegmentPointer) -> End:
+        try:
+            contact = self._units.contact(cscd, self._nexus)
+        except FAILURES as failure:
+            _log.warning("%s: %s", cscd.designator.text, failure)
+            contact = None
+        if contact is None:
+            raise CopyFailure(Asc.COPY_TARGET_NOT_REACHABLE, pointer)
+        if cscd.device_type != contact.unit.type:
+            raise CopyFailure(Asc.INCORRECT_COPY_TARGET_TYPE, pointer)
+        return ForeignEnd(self._nexus, contact, cscd.parameters, pointer, self._units)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ndmpd.pieces import Inline, Piece, Zeros
+from ndmpd.pieces import Inline, Piece, Zeros, behind
 from ndmpd.san.copymanager.blocks import Blocks
 from ndmpd.san.copymanager.checks import CAT_AT, amount
 from ndmpd.san.copymanager.ends import End, Ends
@@ -21,6 +21,7 @@ from ndmpd.san.copymanager.pace import RUN
 from ndmpd.san.copymanager.profile import Profile
 from ndmpd.san.copymanager.residue import Residue, read_whole
 from ndmpd.san.copymanager.streams import Stream
+from ndmpd.san.copymanager.supply import Supply
 from ndmpd.san.errors import SanError
 from protocol.scsi.asc import Asc
 from protocol.scsi.segments import InlineToStream, Segment
@@ -47,7 +48,8 @@ class Copy:
         self._profile = profile
         self._ends = ends
         self._stopped = stopped
-        self._gathering = Gathering(self.accounts, self.confirm, self.check)
+        self._supply = Supply(self.check)
+        self._gathering = Gathering(self.accounts, self.confirm, self._supply, self.check)
         self._blocks: dict[tuple[int, int], Blocks] = {}
         self._streams: dict[int, Stream] = {}
         self._unconfirmed: dict[Blocks, tuple[int, int, int]] = {}
@@ -77,6 +79,8 @@ class Copy:
         except (OSError, SanError) as error:
             _log.error("segment %d: %s", self.number, error)
             return CopySense(Asc.COPY_TARGET_NOT_REACHABLE, self.number, self.accounts.residue(self.number))
+        finally:
+            self._supply.close()
         return None
 
     def _ended_in(self, segment: int | None) -> None:
@@ -118,6 +122,8 @@ class Copy:
 
     def from_blocks(self, disk: Blocks, lba: int, offset: int, count: int) -> Piece:
         """Bytes of a disk, which lie on it, for what is written later."""
+        if disk.contact is not None:
+            return self._supply.promise(disk, self.number, lba, offset, count)
         blocks = disk.span(offset, count)
         start, end, segment = self._unconfirmed.get(disk, (lba, lba, self.number))
         self._unconfirmed[disk] = min(start, lba), max(end, lba + blocks), segment
@@ -142,13 +148,13 @@ class Copy:
         self.flush()
         if self.source.length or self.destination.length:
             self.confirm()
-            self.source.settle()
-            self.destination.settle()
+            self.source.settle(self._supply.all)
+            self.destination.settle(self._supply.all)
 
     def hold(self, pieces: list[Piece]) -> None:
         """Keep processed data for RECEIVE COPY DATA."""
         self.confirm()
-        self.held.add(pieces)
+        self.held.add(pieces, self._supply.all)
 
     # What destinations are made of.
 
@@ -213,8 +219,14 @@ class Copy:
 
     def write_blocks(self, disk: Blocks, lba: int, offset: int, pieces: list[Piece]) -> None:
         self.confirm()
-        disk.write(lba, disk.whole(lba, offset, pieces))
-        self.accounts.written(self.number, sum(piece.length for piece in pieces))
+        while pieces:
+            head = self._supply.ready(pieces, disk.length, offset, disk.most)
+            size = sum(piece.length for piece in head)
+            disk.write(lba, disk.whole(lba, offset, head))
+            self.accounts.written(self.number, size)
+            pieces = behind(pieces, size) if head is not pieces else []
+            blocks, offset = divmod(offset + size, disk.length)
+            lba += blocks
 
     def finish(self, *, cat: bool, source_pad: bool, pad: bool, fill: Callable[[], None] | None) -> None:
         """What is left over at the end of a segment. SPC-4 table 116.

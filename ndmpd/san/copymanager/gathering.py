@@ -17,6 +17,7 @@ from ndmpd.san.copymanager.failure import CopyFailure, CopyStopped
 from ndmpd.san.copymanager.pace import RUN
 from ndmpd.san.copymanager.residue import Residue
 from ndmpd.san.copymanager.streams import Stream
+from ndmpd.san.copymanager.supply import Supply
 
 
 @dataclass(slots=True)
@@ -53,11 +54,15 @@ class Accounts:
 
 
 class Gathering:
-    """``confirm`` makes sure of the sources of what is about to be written; ``check`` raises CopyStopped."""
+    """``confirm`` makes sure of the sources of what is about to be written, ``supply`` reads those on other
+    targets; ``check`` raises CopyStopped.
+    """
 
-    def __init__(self, accounts: Accounts, confirm: Callable[[], None], check: Callable[[], None]) -> None:
+    def __init__(self, accounts: Accounts, confirm: Callable[[], None], supply: Supply,
+                 check: Callable[[], None]) -> None:
         self._accounts = accounts
         self._confirm = confirm
+        self._supply = supply
         self._check = check
         self._stream: Stream | None = None
         self._size = 0
@@ -98,16 +103,19 @@ class Gathering:
         while left:
             try:
                 self._check()
-                done, failure = stream.write(pieces, size, length_of(pieces) // size)
+                head = self._supply.ready(pieces, size)
+                done, failure = stream.write(head, size, length_of(head) // size)
             except (CopyFailure, CopyStopped) as ended:
-                ended.segment = left[0][0]
+                if ended.segment is None:
+                    ended.segment = left[0][0]
                 raise
             last = self._share(left, done, size)
             if failure is not None:
                 # A record that is on tape and ended with EOM is the one at fault; else the next.
                 failure.segment = last if failure.destination is not None and done else left[0][0]
                 raise failure
-            pieces = behind(pieces, done)
+            # What has been read is not read again.
+            pieces = behind(head, done) + (behind(pieces, length_of(head)) if head is not pieces else [])
 
     def _share(self, owners: deque[tuple[int, int]], done: int, size: int) -> int:
         """Account for ``done`` bytes and take their records off; returns whose the last of them was."""

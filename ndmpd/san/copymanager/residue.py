@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ndmpd.datapath import read_bytes
-from ndmpd.pieces import FileExtent, Inline, Piece, split
+from ndmpd.pieces import FileExtent, Inline, LunExtent, Piece, split
 from ndmpd.ports import SourceFault
 from ndmpd.san.copymanager.failure import UNREADABLE, CopyFailure
 from protocol.scsi.asc import Asc
@@ -48,10 +48,13 @@ class Residue:
         self._pieces.clear()
         self.length = 0
 
-    def settle(self) -> None:
-        """Read what only points at a medium: a later segment may change that."""
-        if any(isinstance(piece, FileExtent) for piece in self._pieces):
-            self._pieces = deque([Inline(read_whole(self._pieces))])
+    def settle(self, fetch: Callable[[Iterable[Piece]], list[Piece]]) -> None:
+        """Read what only points at a medium: a later segment may change that.
+
+        ``fetch`` has what lies on other targets read.
+        """
+        if any(isinstance(piece, FileExtent | LunExtent) for piece in self._pieces):
+            self._pieces = deque([Inline(read_whole(fetch(self._pieces)))])
 
 
 def read_whole(pieces: Iterable[Piece]) -> bytes:

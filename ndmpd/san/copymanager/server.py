@@ -13,13 +13,15 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from ndmpd.san.copymanager.contact import Foreign
 from ndmpd.san.copymanager.ends import Units
 from ndmpd.san.copymanager.executor import Executor
 from ndmpd.san.copymanager.operations import Operations
+from ndmpd.san.copymanager.reach import Reach
 from ndmpd.san.copymanager.wire import SOCKET, Request, address
 from ndmpd.san.errors import SanError
 from ndmpd.san.folder import San
@@ -40,10 +42,14 @@ PROCESS_NAME = "ndmpd-copy"
 
 
 class CopyManagerServer:
-    """Listens from the moment it is made. SanError where another process is the copy manager of this SAN."""
+    """Listens from the moment it is made. SanError where another process is the copy manager of this SAN.
 
-    def __init__(self, san_dir: str | Path) -> None:
+    ``foreign``: units of other targets that copies may reach besides those of the SAN.
+    """
+
+    def __init__(self, san_dir: str | Path, foreign: Iterable[Foreign] = ()) -> None:
         self.san = San.open(san_dir)
+        self.reach = Reach(foreign)
         self.operations = Operations()
         self._lock = SharedFile(self.san.path / _LOCK, os.O_RDWR | os.O_CREAT)
         if not self._lock.try_lock():
@@ -78,6 +84,7 @@ class CopyManagerServer:
         finally:
             self._listener.close()
             (self.san.path / SOCKET).unlink(missing_ok=True)
+            self.reach.close()
             self._lock.close()
 
     def _take(self, connection: socket.socket) -> None:
@@ -108,7 +115,7 @@ class CopyManagerServer:
 
     def _serve(self, connection: socket.socket) -> None:
         nexus = ""
-        units = Units(self.san)
+        units = Units(self.san, self.reach)
         executor = Executor(units, self.operations, _hung_up(connection))
         try:
             while (request := Request.receive(connection)) is not None:
@@ -123,8 +130,8 @@ class CopyManagerServer:
         except (OSError, WireError) as error:
             _log.info("connection of nexus %s: %s", nexus or "?", error)
         finally:
-            self._leave(nexus)
             units.close()
+            self._leave(nexus)
             with self._guard:
                 self._connections.discard(connection)
             connection.close()
@@ -144,6 +151,7 @@ class CopyManagerServer:
                 del self._nexuses[nexus]
         if lost and nexus:
             self.operations.lose(nexus)
+            self.reach.lose(nexus)
 
 
 def _hung_up(connection: socket.socket) -> Callable[[], bool]:
@@ -154,9 +162,10 @@ def _hung_up(connection: socket.socket) -> Callable[[], bool]:
     return lambda: bool(poll.poll(0))
 
 
-def serve(san_dir: str | Path, ready: Callable[[], None] | None = None) -> None:
+def serve(san_dir: str | Path, ready: Callable[[], None] | None = None,
+          foreign: Iterable[Foreign] = ()) -> None:
     """Be the copy manager of the SAN until killed; ``ready`` is called once commands can come."""
-    server = CopyManagerServer(san_dir)
+    server = CopyManagerServer(san_dir, foreign)
     if ready is not None:
         ready()
     server.run()
