@@ -26,7 +26,6 @@ class Direction(Enum):
     RESTORE = "tape to disk"
     BLOCKS = "disk to disk"
     TAPES = "tape to tape"
-    IMAGE = "tape files to tape"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +34,7 @@ class CopyCommand:
 
     ``starts``: of each segment, the records complete before it. ``pieces`` are the stream's bytes that the
     command carries (a restore's destinations), kept until they are known to be carried. Between disks there
-    are no records: ``record_size`` is 1, and ``destinations`` is where the pieces go. IMAGE knows its bytes
-    only when it is done: all counts are 0.
+    are no records: ``record_size`` is 1, and ``destinations`` is where the pieces go.
     """
 
     direction: Direction

@@ -74,8 +74,6 @@ def progress(command: CopyCommand, before: int | None, after: int | None, outcom
         raise PositionInDoubt("the drive does not tell its position, and the copy manager's word alone is "
                               "not enough; rewind or reload the cartridge and write this part again")
     moved = after - before
-    if command.direction is Direction.IMAGE and moved >= 0:
-        return Progress(moved, outcome.status == Status.GOOD, "position")
     if not 0 <= moved <= command.records:
         raise _doubt(f"it is {moved} records from where the copy began", command)
     return _written(command, moved, outcome)

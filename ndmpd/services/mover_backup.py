@@ -88,6 +88,10 @@ class BackupRun(MoverRun):
             self._transfer = self._make_transfer(self.source.asked, self)
         return self._transfer
 
+    def carried(self) -> dict[str, int]:
+        elsewhere = self._source.carried if self._source is not None else {}
+        return {**super().carried(), **elsewhere}
+
     def settle(self) -> None:
         """Everything is on tape and out of the drive's buffer before the peer hears so."""
         self.check_stopped()

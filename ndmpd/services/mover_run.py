@@ -111,8 +111,12 @@ class MoverRun(ABC):
 
     def shares(self) -> dict[str, int]:
         """Bytes of the stream that each data mover has moved so far, the head's among them."""
-        carried = self._transfer.carried if self._transfer is not None else {}
+        carried = self.carried()
         return {**carried, HEAD: max(0, self.bytes_moved - sum(carried.values()))}
+
+    def carried(self) -> dict[str, int]:
+        """Those of each copy manager."""
+        return self._transfer.carried if self._transfer is not None else {}
 
     # In the run's own thread.
 

@@ -133,6 +133,10 @@ class MoverSource(Source):
                 channel.send(self._end, Frame(Kind.KEPT, written))
         return Written(written, early_warning=met)
 
+    @property
+    def carried(self) -> dict[str, int]:
+        return {name: size for name, size in dict(self._offloaded).items() if size}
+
     def _offered(self, offer: Offer) -> Copied | None:
         """The other mover's answer; None where there will be none."""
         try:
@@ -147,6 +151,6 @@ class MoverSource(Source):
 
     def done(self, offloaded: int, used: str) -> None:
         """There is no environment that could tell how a copy was made: the log does."""
-        by = [f"{size} bytes by {Mover.SCSI} {name}" for name, size in self._offloaded.items() if size]
+        by = [f"{size} bytes by {Mover.SCSI} {name}" for name, size in self.carried.items()]
         head = self._taken - self._offloaded.total()
         self._run.say(LogType.NORMAL, f"copied: {', '.join([*by, f'{head} through the head'])}")

@@ -42,6 +42,11 @@ class Source(ABC):
         """
         return None
 
+    @property
+    def carried(self) -> dict[str, int]:
+        """Bytes that were put there so, by copy manager; from any thread."""
+        return {}
+
     def written(self, pieces: int) -> None:
         """So many pieces, from the first of the stream, are on tape."""
 

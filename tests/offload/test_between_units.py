@@ -11,10 +11,9 @@ import pytest
 from ndmpd.offload.abilities import Abilities
 from ndmpd.offload.blocks import block_steps
 from ndmpd.offload.ends import CannotCopy
-from ndmpd.offload.plan import CopyCommand, HostBlocks, HostRecords
-from ndmpd.offload.tapes import image_command, tape_steps
+from ndmpd.offload.plan import HostBlocks, HostRecords
+from ndmpd.offload.tapes import tape_steps
 from ndmpd.pieces import LunExtent
-from protocol.scsi.segments import SegmentType, TapeImage
 from tests.offload.rig import DISK_SIZE, FULL, KIB, MIB, SECOND, TAPE, Profile, Rig, without
 
 LIMITS = {
@@ -138,12 +137,3 @@ def test_tape_to_tape_keeps_records(limits: object, size: int, records: int) -> 
 def test_tapes_that_cannot_be_copied_are_said_so_at_once(limits: object, size: int, why: str) -> None:
     with pytest.raises(CannotCopy, match=why):
         tape_steps(3, size, TAPE, SECOND, Abilities.of(limits))  # type: ignore[arg-type]
-
-
-def test_whole_files_go_by_tape_image() -> None:
-    command = image_command(2, TAPE, SECOND, Abilities.of(FULL))
-    assert isinstance(command, CopyCommand)
-    assert command.segments == (TapeImage(0, 1, 2),)
-    assert [one.designator for one in command.cscds] == [TAPE.designator, SECOND.designator]
-    with pytest.raises(CannotCopy, match="13h"):
-        image_command(1, TAPE, SECOND, Abilities.of(replace(FULL, types=without(SegmentType.TAPE_IMAGE))))

@@ -233,14 +233,6 @@ def test_between_disks_the_segments_before_the_failed_one_are_done() -> None:
     assert progress(one, None, None, Outcome(CHECK, illegal())).records == 0
 
 
-def test_of_whole_files_the_position_says_how_much_they_were() -> None:
-    one = CopyCommand(Direction.IMAGE, (), command((1,)).segments, b"", 0, (0,), 0)
-    assert progress(one, 5, 17, Outcome(GOOD)) == Progress(12, True, "position")
-    assert progress(one, 5, 9, failed(0)) == Progress(4, False, "position")
-    with pytest.raises(PositionInDoubt):
-        progress(one, 5, 4, Outcome(GOOD))
-
-
 def test_what_is_left_begins_with_the_first_record_not_done() -> None:
     one = command((1024, 512))
     assert [sum(piece.length for piece in one.rest(count)) for count in range(4)] == [1536, 1024, 512, 0]
