@@ -20,6 +20,7 @@ from ndmpd.san import create
 from tests.peers.ndmjob import Agent, find_program
 from tests.peers.reference import ReferenceServer
 from tests.peers.server import PASSWORD, REPOSITORY, USER, Program, free_port
+from tests.peers.two_networks import NoNamespaces, Site, two_sites
 from tests.trees.real import RealTree, find_real_tree
 
 MIB = 1 << 20
@@ -160,6 +161,17 @@ class Place:
         device = f"iscsi://127.0.0.1:{self.node.port}/{Node.target('tape0')}/0"
         return self._served(Server.start(self.folder / "head", self.scale.size,
                                          more=[f'[drive.san0]\ndevice = "{device}"']))
+
+    @cached_property
+    def networks(self) -> Site | None:
+        """A head and a node that only a wire joins, with a disk of the scale's size; None without root."""
+        place = self.folder / "networks"
+        place.mkdir()
+        try:
+            return self._stack.enter_context(two_sites(place, self.scale.size))
+        except NoNamespaces as error:
+            print(f"measured without two networks: {error}", file=sys.stderr)
+            return None
 
     def _served(self, server: Server) -> Server:
         self._stack.callback(server.program.stop)

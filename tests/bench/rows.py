@@ -47,9 +47,12 @@ class Row:
 def measure(row: Row, place: Place, rounds: int) -> dict[str, Series]:
     """A round unmeasured, whose outcome is checked, then ``rounds`` of all subjects in turn.
 
-    What is dirty is flushed between runs, untimed. The first subject of a round is the last of the next.
+    Nothing where the row cannot be measured here. What is dirty is flushed between runs, untimed. The first
+    subject of a round is the last of the next.
     """
     subjects = row.subjects(place)
+    if not subjects:
+        return {}
     series = {one.name: Series(one.name, row.unit, one.amount) for one in subjects}
     for number in range(rounds + 1):
         turn = number % len(subjects)

@@ -1,7 +1,7 @@
 """What was measured of one subject of a row, what it is held against, and how both are printed.
 
-A figure is whatever a row measures: seconds, or bytes of memory. Subjects take turns, so that ratios are
-formed round by round, between neighbours in time, and their median is what counts.
+A figure is whatever a row measures: seconds, or bytes of memory or of traffic. Subjects take turns, so that
+ratios are formed round by round, between neighbours in time, and their median is what counts.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Unit(Enum):
     COMMANDS = "commands"
     LATENCY = "ms"
     MEMORY = "MiB"
+    TRAFFIC = "MiB of traffic"
 
     @property
     def is_rate(self) -> bool:
@@ -57,13 +58,13 @@ class Series:
                 return f"{self.median:.0f} commands"
             case Unit.LATENCY:
                 return f"{self.median * 1e3:.2f} ms"
-            case Unit.MEMORY:
+            case Unit.MEMORY | Unit.TRAFFIC:
                 return f"{self.median / 2**20:.1f} MiB"
 
     @property
     def raw(self) -> str:
         """Median and quartiles of the figures themselves."""
-        scale, unit = (2**20, "MiB") if self.unit is Unit.MEMORY else (1e-3, "ms")
+        scale, unit = (2**20, "MiB") if self.unit in (Unit.MEMORY, Unit.TRAFFIC) else (1e-3, "ms")
         lower, upper = self.quartiles
         return f"{self.median / scale:.1f} [{lower / scale:.1f}..{upper / scale:.1f}] {unit}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import control, history, offload, processes, san, streams
+from tests.bench import control, history, network, offload, processes, san, streams
 from tests.bench.rows import Row
 from tests.bench.series import AtLeast, Below, Rate, Unit
 
@@ -17,6 +17,9 @@ ROWS: tuple[Row, ...] = (
         note="DATA and MOVER are two servers with nothing in common, so that no local channel joins them"),
     Row("offload", "image backup by TYPE=SCSI, against TYPE=NAS", Unit.BYTES,
         (AtLeast("NAS", 0.95),), "the same copy, made in the copy manager's process", offload.image_by_each),
+    Row("network", "bytes over the head's interface for an image by TYPE=SCSI, and by TYPE=NAS", Unit.TRAFFIC,
+        (Below(2 << 20, "2 MiB"),), "commands and their sense", network.traffic_by_each,
+        note="head and SAN node in two network namespaces; the NAS head reads and writes every byte"),
     Row("iscsi-drive", "image backup by TYPE=NAS to a drive over iSCSI, against libiscsi writing it",
         Unit.BYTES, (AtLeast("libiscsi", 0.9),), "both cores: bursts of 256 KiB, one at a time",
         san.image_to_an_iscsi_drive,
