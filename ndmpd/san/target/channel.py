@@ -14,14 +14,16 @@ from collections.abc import Callable, Sequence
 from protocol.iscsi.pdu import BHS
 from protocol.iscsi.segments import DIGEST, padding, put_digest
 
-TICK = 5
+TICK = 5.0
 """Seconds of silence after which ``idle`` is called."""
 STALLED = 60.0
 """Seconds in which what has begun must have come, or have gone."""
 _MOST_AT_ONCE = 64
-_NO_LINGER = struct.pack("ii", 1, 0)
-_USER_TIMEOUT = int(STALLED * 1000)
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+
+
+def _timeval(seconds: float) -> bytes:
+    return struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
 
 
 class Gone(Exception):
@@ -48,10 +50,10 @@ class Channel:
         connection.setblocking(True)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (*_KEEPALIVE, (socket.TCP_USER_TIMEOUT, _USER_TIMEOUT)):
+        for option, value in (*_KEEPALIVE, (socket.TCP_USER_TIMEOUT, int(STALLED * 1000))):
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", TICK, 0))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(STALLED), 0))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(TICK))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(STALLED))
 
     def header(self) -> bytes | None:
         """The next header; None where the peer closed between two. Gone where its digest is wrong: nothing

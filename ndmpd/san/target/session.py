@@ -267,16 +267,18 @@ class Session:
         """Ask for data, as far as there is memory; also called by the executor, when a command has ended."""
         asked: list[Callable[[], None]] = []
         with self._tasks.guard:
+            oldest = self._tasks.oldest_collecting()
             while self._waiting:
-                exchange = self._waiting[0]
+                # The oldest goes first and is never refused: without its end nothing would come free.
+                exchange = oldest if oldest in self._waiting else self._waiting[0]
+                assert exchange is not None
                 size = min(self._parameters.max_burst, exchange.missing)
                 if exchange.aborted or not size:
-                    self._waiting.popleft()
+                    self._waiting.remove(exchange)
                     continue
-                if (self._sender.buffers.used + size > _BUDGET
-                        and exchange is not self._tasks.oldest_collecting()):
+                if self._sender.buffers.used + size > _BUDGET and exchange is not oldest:
                     break
-                self._waiting.popleft()
+                self._waiting.remove(exchange)
                 tag = next(self._tags)
                 number = exchange.expect(size, tag)
                 asked.append(partial(self._sender.send, R2T, busy=len(self._tasks), advance=False,
