@@ -82,7 +82,7 @@ class CopyManagerProcess(ProcessProtocol):
         self._command = [sys.executable, "-m", "ndmpd.san.copymanager", str(san_dir)]
         if config is not None:
             # What transports and secrets there are is beyond the SAN itself to know.
-            self._command = [sys.executable, "-m", "ndmpd", "san", "copies", str(san_dir), str(config)]
+            self._command = [sys.executable, "-m", "ndmpd", "san", "copymanager", str(san_dir), str(config)]
         self._process: Any = None
         self._stopping = False
 

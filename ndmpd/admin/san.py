@@ -12,7 +12,7 @@ from ndmpd.config_types import Listen
 from ndmpd.devices.foreign import foreign
 from ndmpd.errors import NdmpdError
 from ndmpd.san import create
-from ndmpd.san.copymanager import __main__ as copymanager_program
+from ndmpd.san.copymanager import __main__ as program
 from ndmpd.san.target.portal import Access
 
 
@@ -42,10 +42,10 @@ def serve(embedded: Path, listen: str, config: Path | None) -> None:
 @san.command(hidden=True)
 @click.argument("san_dir", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
-def copies(san_dir: Path, config: Path) -> None:
+def copymanager(san_dir: Path, config: Path) -> None:
     """The process of the copy manager, which ``serve`` starts."""
     try:
         settings = NodeSettings.load(config)
-        copymanager_program.run(san_dir, foreign(settings.units, settings.initiator))
+        program.run(san_dir, foreign(settings.units, settings.initiator))
     except NdmpdError as failure:
         raise click.ClickException(str(failure)) from failure
