@@ -13,6 +13,7 @@ from collections.abc import Callable
 from ndmpd.pieces import Inline, Piece, Zeros, behind
 from ndmpd.san.copymanager.blocks import Blocks
 from ndmpd.san.copymanager.checks import CAT_AT, amount
+from ndmpd.san.copymanager.drives import stream_of
 from ndmpd.san.copymanager.ends import End, Ends
 from ndmpd.san.copymanager.failure import CopyFailure, CopyStopped, field_failure
 from ndmpd.san.copymanager.gathering import Accounts, Gathering
@@ -115,7 +116,7 @@ class Copy:
     def stream(self, ident: int, at: int) -> Stream:
         """The tape that byte ``at`` of the segment names."""
         if ident not in self._streams:
-            self._streams[ident] = Stream(self.end(ident, at), at)
+            self._streams[ident] = stream_of(self.end(ident, at), at)
         return self._streams[ident]
 
     # What sources are made of.

@@ -210,7 +210,7 @@ def stream_discard(copy: Copy, segment: StreamDiscard) -> None:
             copy.hold(pieces)
         left -= sum(piece.length for piece in pieces)
     # Without a destination its PAD counts as zero, and a null source as one that pads (SPC-4 table 148).
-    copy.finish(cat=segment.cat, source_pad=stream.end.pad or stream.drive is None, pad=False, fill=None)
+    copy.finish(cat=segment.cat, source_pad=stream.end.pad or stream.end.null, pad=False, fill=None)
     copy.settle()
 
 
@@ -223,13 +223,18 @@ def verify(copy: Copy, segment: Verify) -> None:
 
 
 def register_key(copy: Copy, segment: RegisterKey) -> None:
-    """Registers the nexus that sent the copy: it is in its name that the unit is then copied to."""
+    """Registers the nexus that sent the copy: it is in its name that the unit is then copied to.
+
+    To a drive of another target that is the copy manager's own nexus, kept for the one that sent the copy.
+    """
     end = copy.end(segment.destination, DESTINATION_AT)
     copy.flush()
     data = OutParameters(segment.key, segment.service_action_key).put()
     result, _ = end.send(RESERVE_OUT[OutAction.REGISTER].put(length=len(data)), [Inline(data)])
     if result.status != Status.GOOD:
         raise end.destination_failure(result)
+    if end.contact is not None:
+        end.contact.key = segment.service_action_key
 
 
 def _to_tape(cdb_of: Callable[[Any], bytes]) -> Callable[[Copy, Any], None]:

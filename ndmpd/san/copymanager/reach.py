@@ -60,6 +60,7 @@ class Reach:
         try:
             contact = Contact(unit)
             due = float("inf")
+            self.give(contact)
         except FAILURES as failure:
             _log.warning("%s cannot be reached for copies: %s", unit.name, failure)
         finally:
@@ -69,8 +70,6 @@ class Reach:
                 if contact is not None:
                     self._known.update(dict.fromkeys(contact.designators, unit))
                 self._changed.notify_all()
-        if contact is not None:
-            self.give(contact)
 
     def take(self, unit: Foreign, designator: Designator, nexus: str) -> Contact:
         """A path to the unit for copies of ``nexus``; a drive knows each nexus by a path of its own.

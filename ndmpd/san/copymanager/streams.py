@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ndmpd.pieces import FileExtent, OpenFile, Piece, Zeros
-from ndmpd.ports import SourceFault
+from ndmpd.ports import Result, SourceFault
 from ndmpd.san.copymanager.ends import End, sense_of
 from ndmpd.san.copymanager.failure import UNREADABLE, CopyFailure, field_failure
 from ndmpd.san.copymanager.pace import RUN
@@ -27,6 +27,8 @@ from protocol.scsi.spc import DeviceType
 from protocol.scsi.ssc import SpaceCode
 
 _PATIENCE = 60.0
+_READ_SIZE = 1
+"""Of a READ that is to meet a filemark or the end of data: there is no record to be cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,15 @@ class Ahead:
     count: int = 0
     data: OpenFile | None = None
     offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What was read whatever its length: records of ``size`` bytes, or a mark, or the end of data."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    size: int = 0
+    mark: bool = False
 
 
 class Stream:
@@ -123,6 +134,20 @@ class Stream:
             raise CopyFailure(Asc.COPY_TARGET_UNDERRUN, self.end.pointer)
         return [FileExtent(ahead.data, ahead.offset, length, strict=True)]
 
+    def passed(self) -> Passed:
+        """The records of one length, or the mark, at the position, which is then behind it."""
+        ahead = self.ahead()
+        if ahead.size:
+            most = max(1, min(ahead.count, RUN // ahead.size))
+            return Passed(self.read(ahead.size, most), ahead.size)
+        result, _ = self.end.send(scsi.READ_6_TAPE.put(length=_READ_SIZE), into=[Zeros(_READ_SIZE)])
+        sense = sense_of(result)
+        if sense is None:
+            raise CopyFailure(Asc.COPY_TARGET_OVERRUN, self.end.pointer)
+        if sense.key is not SenseKey.BLANK_CHECK and not sense.filemark:
+            raise self.end.source_failure(result)
+        return Passed(mark=sense.key is not SenseKey.BLANK_CHECK)
+
     def write(self, pieces: Sequence[Piece], size: int, most: int) -> tuple[int, CopyFailure | None]:
         """WRITEs of ``size`` bytes each, at most ``most``, from the head of ``pieces``.
 
@@ -142,15 +167,18 @@ class Stream:
             result, faults = self.end.send(cdb, pieces)
         if result.status == Status.GOOD:
             return self._without(faults, length, record)
-        done = 0
+        return self.landed(result, length, record if cdb[1] & 1 else 0), self.end.destination_failure(result)
+
+    @staticmethod
+    def landed(result: Result, length: int, block: int) -> int:
+        """Bytes of ``length`` that a WRITE which ended badly has on tape; ``block`` 0: one record."""
         sense = sense_of(result)
-        if sense is not None and sense.eom and sense.residue is not None:
+        if sense is None or not sense.eom:
+            return 0
+        if sense.residue is not None:
             # A record that ended with EOM is on tape all the same.
-            counted = record if cdb[1] & 1 else 1
-            done = length - min(length, max(0, sense.residue * counted))
-        elif sense is not None and sense.eom and sense.key is not SenseKey.VOLUME_OVERFLOW:
-            done = length
-        return done, self.end.destination_failure(result)
+            return length - min(length, max(0, sense.residue * (block or 1)))
+        return 0 if sense.key is SenseKey.VOLUME_OVERFLOW else length
 
     def _lend(self, record: int) -> None:
         if self.drive is not None:

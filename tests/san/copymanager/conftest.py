@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ndmpd.san import San
+from ndmpd.san import Flush, San, create
+from ndmpd.san.copymanager.contact import Foreign
 from ndmpd.san.copymanager.server import CopyManagerServer
 from ndmpd.san.nexus import Nexus
 from ndmpd.san.registry import UNIT_CLASSES
@@ -25,7 +27,8 @@ from protocol.scsi.cscd import BlockDevice, Cscd, Identification, StreamDevice
 from protocol.scsi.segments import Segment
 from protocol.scsi.spc import DeviceType
 from protocol.scsi.xcopy import COPY_OPERATION_ABORT, EXTENDED_COPY, ListIdUsage, ParameterList
-from tests.san.conftest import Host, Outcome, TapeHost
+from tests.san.conftest import MIB, Host, Outcome, TapeHost
+from tests.san.copymanager.far import Far
 
 RECORD = 4096
 BLOCKS = RECORD // 512
@@ -83,9 +86,9 @@ def disk_content(san: San, name: str) -> bytes:
 
 
 @contextmanager
-def running(san: San) -> Iterator[CopyManagerServer]:
-    """A copy manager in a thread of the test."""
-    server = CopyManagerServer(san.path)
+def running(san: San, foreign: Iterable[Foreign] = ()) -> Iterator[CopyManagerServer]:
+    """A copy manager in a thread of the test, which reaches ``foreign`` units too."""
+    server = CopyManagerServer(san.path, foreign)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -114,6 +117,21 @@ def host(san: San, manager: CopyManagerServer, nexus: Nexus) -> Iterator[CopyHos
     one = CopyHost(san, "copy0", nexus)
     yield one
     one.transport.close()
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Far:
+    return Far(create(tmp_path / "far", capacity=4 * MIB, early_warning=MIB, cartridges=4, disk_size=MIB,
+                      slots=6, flush=Flush.NOTHING))
+
+
+@pytest.fixture
+def reaching(san: San, far: Far, nexus: Nexus) -> Iterator[CopyHost]:
+    """Sends its copies to copy0 of a SAN that reaches the units of ``far``."""
+    with running(san, far.units()):
+        one = CopyHost(san, "copy0", nexus)
+        yield one
+        one.transport.close()
 
 
 @pytest.fixture

@@ -36,14 +36,14 @@ class Far:
     sent: list[tuple[str, int]] = field(default_factory=list)
 
     def units(self) -> list[Foreign]:
-        return [Foreign(f"far {name}", record.type, lambda name=name: Path(self, name))
+        return [Foreign(f"far {name}", record.type, lambda name=name: FarPath(self, name))
                 for name, record in self.san.units.items()]
 
     def count(self, unit: str, opcode: int) -> int:
         return self.sent.count((unit, opcode))
 
 
-class Path:
+class FarPath:
     """One nexus of its own, as over iSCSI."""
 
     def __init__(self, far: Far, unit: str) -> None:

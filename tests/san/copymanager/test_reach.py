@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from ndmpd.devices.errors import TransportError
 from ndmpd.ports import Result
-from ndmpd.san import Flush, San, create
+from ndmpd.san import San
 from ndmpd.san.copymanager import reach, supply
-from ndmpd.san.copymanager.server import CopyManagerServer
-from ndmpd.san.nexus import Nexus
 from protocol.scsi.asc import Asc
 from protocol.scsi.cscd import Identification, StreamDevice
 from protocol.scsi.segments import (
@@ -26,7 +20,7 @@ from protocol.scsi.segments import (
     StreamToBlockOffset,
 )
 from protocol.scsi.sense import CopySense, Sense, SenseKey
-from tests.san.conftest import MIB, TapeHost
+from tests.san.conftest import TapeHost
 from tests.san.copymanager.conftest import (
     BLOCKS,
     RECORD,
@@ -48,28 +42,6 @@ def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     return request.param
 
 
-@pytest.fixture
-def far(tmp_path: Path) -> Far:
-    return Far(create(tmp_path / "far", capacity=4 * MIB, early_warning=MIB, cartridges=4, disk_size=MIB,
-                      slots=6, flush=Flush.NOTHING))
-
-
-@pytest.fixture
-def host(san: San, far: Far, nexus: Nexus) -> Iterator[CopyHost]:
-    """Sends its copies to copy0 of a SAN that reaches the units of ``far``."""
-    server = CopyManagerServer(san.path, far.units())
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    one = CopyHost(san, "copy0", nexus)
-    try:
-        yield one
-    finally:
-        one.transport.close()
-        server.stop()
-        thread.join(10)
-    assert not thread.is_alive()
-
-
 def split(data: bytes, size: int = RECORD) -> list[bytes]:
     return [data[at:at + size] for at in range(0, len(data), size)]
 
@@ -80,18 +52,18 @@ def failed(sense: Sense | None) -> CopySense:
 
 
 def test_blocks_of_another_target_become_records(
-        san: San, far: Far, host: CopyHost, tape: TapeHost, chunk: int) -> None:
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost, chunk: int) -> None:
     content = fill_disk(far.san, "disk0")
-    outcome = host.copy([cscd(far.san, "disk0"), cscd(san, "tape0")],
+    outcome = reaching.copy([cscd(far.san, "disk0"), cscd(san, "tape0")],
                         [BlockToStream(0, 1, RECORD, 200 * BLOCKS, 3)])
     assert outcome.good, outcome
     assert records(tape) == split(content[3 * 512:3 * 512 + 200 * RECORD])
 
 
 def test_bytes_of_disks_here_and_there_join_in_records(
-        san: San, far: Far, host: CopyHost, tape: TapeHost, chunk: int) -> None:
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost, chunk: int) -> None:
     there, here, inline = fill_disk(far.san, "disk0"), fill_disk(san, "disk0", seed=2), noise(700)
-    outcome = host.copy(
+    outcome = reaching.copy(
         [cscd(far.san, "disk0"), cscd(san, "disk0"), cscd(san, "tape0", pad=True)],
         [InlineToStream(2, RECORD, 0, 700, cat=True),
          BlockOffsetToStream(0, 2, RECORD, 90_001, 5, 100, cat=True),
@@ -105,12 +77,12 @@ def test_bytes_of_disks_here_and_there_join_in_records(
 
 
 def test_records_become_blocks_of_another_target(
-        san: San, far: Far, host: CopyHost, tape: TapeHost, chunk: int) -> None:
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost, chunk: int) -> None:
     before, data = fill_disk(far.san, "disk1"), noise(60 * RECORD)
     for record in split(data):
         assert tape.write(record).good
     tape.rewind()
-    outcome = host.copy([cscd(san, "tape0"), cscd(far.san, "disk1")],
+    outcome = reaching.copy([cscd(san, "tape0"), cscd(far.san, "disk1")],
                         [StreamToBlock(0, 1, RECORD, 60 * BLOCKS, 40)])
     assert outcome.good, outcome
     expected = bytearray(before)
@@ -119,12 +91,12 @@ def test_records_become_blocks_of_another_target(
 
 
 def test_bytes_between_blocks_of_another_target_leave_what_is_around_them(
-        san: San, far: Far, host: CopyHost, tape: TapeHost, chunk: int) -> None:
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost, chunk: int) -> None:
     before, data = fill_disk(far.san, "disk1"), noise(200_000)
     for record in split(data, 1000):
         assert tape.write(record).good
     tape.rewind()
-    outcome = host.copy([cscd(san, "tape0"), cscd(far.san, "disk1")],
+    outcome = reaching.copy([cscd(san, "tape0"), cscd(far.san, "disk1")],
                         [StreamToBlockOffset(0, 1, 1000, 100, 2, 30, cat=True),
                          StreamToBlockOffset(0, 1, 1000, 199_900, 9, 511)])
     assert outcome.good, outcome
@@ -136,10 +108,10 @@ def test_bytes_between_blocks_of_another_target_leave_what_is_around_them(
 
 @pytest.mark.parametrize(("source", "destination"), [("far", "near"), ("near", "far"), ("far", "far")])
 def test_blocks_go_between_disks_here_and_there(
-        san: San, far: Far, host: CopyHost, chunk: int, source: str, destination: str) -> None:
+        san: San, far: Far, reaching: CopyHost, chunk: int, source: str, destination: str) -> None:
     one, other = ({"far": far.san, "near": san}[name] for name in (source, destination))
     content, before = fill_disk(one, "disk0"), fill_disk(other, "disk1", seed=2)
-    outcome = host.copy([cscd(one, "disk0"), cscd(other, "disk1")],
+    outcome = reaching.copy([cscd(one, "disk0"), cscd(other, "disk1")],
                         [BlockToBlock(0, 1, 1000, 7, 500),
                          BlockOffsetToBlockOffset(0, 1, 5000, 1, 20, 17, 33)])
     assert outcome.good, outcome
@@ -150,10 +122,10 @@ def test_blocks_go_between_disks_here_and_there(
 
 
 def test_a_bad_block_ends_the_copy_behind_the_last_good_record(
-        san: San, far: Far, host: CopyHost, tape: TapeHost, chunk: int) -> None:
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost, chunk: int) -> None:
     content = fill_disk(far.san, "disk0")
     with bad_block(far, 700, UNREADABLE):
-        outcome = host.copy([cscd(far.san, "disk0"), cscd(san, "tape0")],
+        outcome = reaching.copy([cscd(far.san, "disk0"), cscd(san, "tape0")],
                             [BlockToStream(0, 1, RECORD, 50 * BLOCKS, 0),
                              BlockToStream(0, 1, RECORD, 100 * BLOCKS, 50 * BLOCKS),
                              BlockToStream(0, 1, RECORD, 10 * BLOCKS, 150 * BLOCKS)])
@@ -167,7 +139,7 @@ def test_a_bad_block_ends_the_copy_behind_the_last_good_record(
 
 
 def test_a_target_that_is_lost_ends_the_copy_with_what_was_read_on_tape(
-        san: San, far: Far, host: CopyHost, tape: TapeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supply, "CHUNK", 16 << 10)
     content = fill_disk(far.san, "disk0")
 
@@ -175,7 +147,7 @@ def test_a_target_that_is_lost_ends_the_copy_with_what_was_read_on_tape(
         far.up = far.count("disk0", 0x88) < 10
 
     far.fault = fault
-    outcome = host.copy([cscd(far.san, "disk0"), cscd(san, "tape0")],
+    outcome = reaching.copy([cscd(far.san, "disk0"), cscd(san, "tape0")],
                         [BlockToStream(0, 1, RECORD, 200 * BLOCKS, 0)])
     told = failed(outcome.sense)
     assert (told.code, told.segment) == (Asc.COPY_TARGET_NOT_REACHABLE, 0)
@@ -186,14 +158,14 @@ def test_a_target_that_is_lost_ends_the_copy_with_what_was_read_on_tape(
 
     far.up, far.fault = True, lambda *_: None
     tape.rewind()
-    outcome = host.copy([cscd(far.san, "disk0"), cscd(san, "tape0")],
+    outcome = reaching.copy([cscd(far.san, "disk0"), cscd(san, "tape0")],
                         [BlockToStream(0, 1, RECORD, 200 * BLOCKS, 0)])
     assert outcome.good, outcome
     assert records(tape) == split(content[:200 * RECORD])
 
 
 def test_a_connection_that_was_lost_once_is_made_again(
-        san: San, far: Far, host: CopyHost, tape: TapeHost) -> None:
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost) -> None:
     content = fill_disk(far.san, "disk0")
     lost = Sense(SenseKey.UNIT_ATTENTION, Asc.NEXUS_LOSS).put()
 
@@ -206,40 +178,40 @@ def test_a_connection_that_was_lost_once_is_made_again(
         return None
 
     far.fault = fault
-    outcome = host.copy([cscd(far.san, "disk0"), cscd(san, "tape0")],
+    outcome = reaching.copy([cscd(far.san, "disk0"), cscd(san, "tape0")],
                         [BlockToStream(0, 1, RECORD, 100 * BLOCKS, 0)])
     assert outcome.good, outcome
     assert records(tape) == split(content[:100 * RECORD])
 
 
 def test_a_target_that_is_down_is_not_reachable_and_is_found_later(
-        san: San, far: Far, host: CopyHost, tape: TapeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "_AGAIN", 0.0)
     content = fill_disk(far.san, "disk0")
     order = ([cscd(san, "tape0"), cscd(far.san, "disk0")], [BlockToStream(1, 0, RECORD, 8, 0)])
     far.up = False
-    told = failed(host.copy(*order).sense)
+    told = failed(reaching.copy(*order).sense)
     assert (told.code, told.segment, told.residue) == (Asc.COPY_TARGET_NOT_REACHABLE, 0, None)
     assert told.pointer is not None
     assert (told.pointer.byte, told.pointer.in_segment) == (16 + 32, False)
 
     near = fill_disk(san, "disk0", seed=3)
-    assert host.copy([cscd(san, "tape0"), cscd(san, "disk0")], [BlockToStream(1, 0, RECORD, 8, 0)]).good
+    assert reaching.copy([cscd(san, "tape0"), cscd(san, "disk0")], [BlockToStream(1, 0, RECORD, 8, 0)]).good
     far.up = True
-    assert host.copy(*order).good
+    assert reaching.copy(*order).good
     assert records(tape) == [near[:RECORD], content[:RECORD]]
 
 
 def test_a_unit_of_another_type_than_stated_is_refused(
-        san: San, far: Far, host: CopyHost, tape: TapeHost) -> None:
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost) -> None:
     stated = Identification(cscd(far.san, "disk0").designator, 1, StreamDevice())
-    told = failed(host.copy([cscd(san, "disk0"), stated], [BlockToStream(0, 1, RECORD, 8, 0)]).sense)
+    told = failed(reaching.copy([cscd(san, "disk0"), stated], [BlockToStream(0, 1, RECORD, 8, 0)]).sense)
     assert told.code == Asc.INCORRECT_COPY_TARGET_TYPE
 
 
 def test_paths_are_kept_for_the_next_copy(
-        san: San, far: Far, host: CopyHost, tape: TapeHost) -> None:
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost) -> None:
     order = ([cscd(far.san, "disk0"), cscd(san, "tape0")], [BlockToStream(0, 1, RECORD, 8, 0)])
     for _ in range(3):
-        assert host.copy(*order).good
+        assert reaching.copy(*order).good
     assert far.opened.count("disk0") == 1
