@@ -16,7 +16,7 @@ import ssl
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +32,7 @@ from ndmpd.config_files import PrivateFile, absolute, read_private, same_tree
 from ndmpd.config_initiator import Initiator
 from ndmpd.config_mistakes import checked, quoted, read_toml
 from ndmpd.config_parts import Mistakes, Origin, Part, Table, no_rows
+from ndmpd.config_san import San
 from ndmpd.config_types import (
     At,
     Device,
@@ -145,13 +146,6 @@ class Tls(Part):
                                            "certificate and that of its own key, without a "
                                            "passphrase")) from None
         return self
-
-
-class San(Part):
-    """``[san]``: the embedded SAN under ``state_dir/san``, used where a device is ``virtual:NAME``."""
-
-    tape_capacity: Size = Field(default=8 << 30, ge=1 << 20)
-    disk_block_length: Literal[512, 4096] = 512
 
 
 class User(Part):
@@ -270,7 +264,7 @@ class Settings(Part):
 
     server: Server = Server()
     tls: Tls | None = None
-    san: San = San()
+    san: San = Field(default_factory=San)
     user: tuple[User, ...] = ()
     filesystem: Table[ExportName, Filesystem] = Field(default_factory=no_rows)
     disk: Table[UnitName, Unit] = Field(default_factory=no_rows)
@@ -326,6 +320,8 @@ class Settings(Part):
                 yield f"{key}.path", (f"{filesystem.path} and server.state_dir {self.server.state_dir} lie "
                                       "in one another; a backup would hold the server's own state, so move "
                                       "one of them")
+        if MoverType.NAS in self.datamover and self.datamover[MoverType.NAS].type is MoverType.SCSI:
+            yield f"datamover.{MoverType.NAS}", "is the name of this machine's own data mover; choose another"
         yield from self.initiator.strangers(self.devices)
         names_seen: dict[str, str] = {}
         devices_seen: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The settings of a SAN node: the units of other targets that its copy manager reaches."""
+"""The settings of a SAN node: what it serves to whom, and what its copy manager reaches elsewhere."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from ndmpd.config import Unit
 from ndmpd.config_initiator import Initiator
 from ndmpd.config_mistakes import checked, quoted, read_toml
 from ndmpd.config_parts import Mistakes, Part, Table, no_rows
+from ndmpd.config_san import San
 from ndmpd.config_types import UnitName, Virtual
 
-_TABLES: dict[str, type[Part]] = {"disk": Unit, "drive": Unit, "initiator": Initiator}
+_TABLES: dict[str, type[Part]] = {"disk": Unit, "drive": Unit, "initiator": Initiator, "san": San}
 
 
 class NodeSettings(Part):
-    """``[disk.NAME]``, ``[drive.NAME]`` and ``[initiator]`` as a server has them; nothing else."""
+    """``[san]``, ``[disk.NAME]``, ``[drive.NAME]`` and ``[initiator]`` as a server has them; nothing else."""
 
     disk: Table[UnitName, Unit] = Field(default_factory=no_rows)
     drive: Table[UnitName, Unit] = Field(default_factory=no_rows)
     initiator: Initiator = Field(default_factory=Initiator)
+    san: San = Field(default_factory=San)
 
     @property
     def units(self) -> Iterator[tuple[str, str, Unit]]:

@@ -28,7 +28,7 @@ BASE = frozenset({"protocol", "ndmpd.pieces", "ndmpd.ports", "ndmpd.errors"})
 CORE = BASE | {"ndmpd.session", "ndmpd.offload", "ndmpd.formats"}
 SETTINGS = frozenset(
     {"ndmpd.config", "ndmpd.config_files", "ndmpd.config_initiator", "ndmpd.config_mistakes",
-     "ndmpd.config_node", "ndmpd.config_parts", "ndmpd.config_types", "ndmpd.volumes"}
+     "ndmpd.config_node", "ndmpd.config_san", "ndmpd.config_parts", "ndmpd.config_types", "ndmpd.volumes"}
 )  # fmt: skip
 OUTER = BASE | SETTINGS | {"ndmpd.datapath", "ndmpd.filecopy"}
 EVERYTHING = frozenset({"protocol", "ndmpd"})

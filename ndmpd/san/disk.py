@@ -76,6 +76,7 @@ def _read(disk: Disk, task: Task, lba: int, blocks: int) -> None:
 
 
 def _write(disk: Disk, task: Task, lba: int, blocks: int) -> None:
+    disk.check_writable()
     length = task.given(blocks * disk.block_length, disk.block_length)
     if length:
         pieces = clip(task.command.data_out, length)
@@ -191,6 +192,7 @@ def unmap(disk: Disk, task: Task) -> None:
         asked = take_unmap(task.parameters(task.field["length"]))
     except WireError as error:
         raise refused(Asc.PARAMETER_LIST_LENGTH) from error
+    disk.check_writable()
     for lba, blocks in asked:
         disk.check(lba, blocks)
     for lba, blocks in asked:
@@ -202,6 +204,7 @@ def write_same_16(disk: Disk, task: Task) -> None:
     if task.field["anchor"]:
         raise task.refuse("anchor")
     lba, blocks = _range(disk, task)
+    disk.check_writable()
     blocks = blocks or disk.capacity.blocks - lba
     block = bytes(disk.block_length)
     if not task.field["ndob"]:
@@ -253,7 +256,9 @@ class Disk(Unit):
 
     def __init__(self, san: San, name: str) -> None:
         super().__init__(san, name)
-        self.file = SharedFile(san.disk_path(name))
+        record = san.unit(name)
+        self.read_only = record.read_only
+        self.file = SharedFile(san.disk_path(name), os.O_RDONLY if record.read_only else os.O_RDWR)
         self.block_length = san.unit(name).block_length
         self._backing: OpenFile | None = None
 
@@ -264,7 +269,7 @@ class Disk(Unit):
 
     @property
     def capacity(self) -> Capacity:
-        return Capacity(os.fstat(self.file.fd).st_size // self.block_length, self.block_length,
+        return Capacity(os.lseek(self.file.fd, 0, os.SEEK_END) // self.block_length, self.block_length,
                         provisioned=True, reads_zeros=True, physical_exponent=self._physical.bit_length() - 1)
 
     @property
@@ -276,6 +281,11 @@ class Disk(Unit):
         """CheckCondition where the blocks do not lie on the disk."""
         if lba + blocks > self.capacity.blocks:
             raise refused(Asc.LBA_OUT_OF_RANGE)
+
+    def check_writable(self) -> None:
+        """CheckCondition where the disk is not to be written."""
+        if self.read_only:
+            raise CheckCondition(Sense(SenseKey.DATA_PROTECT, Asc.WRITE_PROTECTED))
 
     def failure(self, error: Exception) -> Sense:
         return Sense(SenseKey.MEDIUM_ERROR, Asc.WRITE_ERROR)
@@ -297,7 +307,7 @@ class Disk(Unit):
     def modes(self) -> Modes:
         blocks = min(self.capacity.blocks, 0xFFFFFF)
         return Modes((ModeRow(_CACHING, bytes((_WRITE_CACHE, *bytes(17)))), ModeRow(_CONTROL, bytes(10))),
-                     specific=DiskSpecific(fua=True).put(),
+                     specific=DiskSpecific(self.read_only, fua=True).put(),
                      block=BlockDescriptor(0, blocks, self.block_length))
 
     def backing(self, lba: int, blocks: int) -> FileExtent | None:
@@ -305,5 +315,6 @@ class Disk(Unit):
         if lba < 0 or blocks < 0 or lba + blocks > self.capacity.blocks:
             return None
         if self._backing is None:
-            self._backing = OpenFile(os.open(self.file.path, os.O_RDWR | os.O_CLOEXEC), self.name)
+            self._backing = OpenFile(os.open(self.file.path, (os.O_RDONLY if self.read_only else os.O_RDWR)
+                                             | os.O_CLOEXEC), self.name)
         return FileExtent(self._backing, lba * self.block_length, blocks * self.block_length, strict=True)

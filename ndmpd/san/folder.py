@@ -16,6 +16,7 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from ndmpd.san.errors import SanError
 from protocol.scsi.spc import CodeSet, Designator, DesignatorType, DeviceType
@@ -41,13 +42,16 @@ class Flush(StrEnum):
 class UnitRecord:
     """One unit of the SAN. ``index``: the how-manieth drive of the changer a tape drive is.
 
-    ``block_length``: bytes of a disk's logical blocks.
+    ``block_length``: bytes of a disk's logical blocks. ``path``: a disk that is a file or block device
+    outside the SAN's folder. ``read_only``: a disk that is not written.
     """
 
     name: str
     type: DeviceType
     index: int = 0
     block_length: int = USUAL_BLOCK
+    path: str = ""
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class San:
             return cls(path, bytes.fromhex(settings["id"]), Flush(settings["flush"]), units)
         except FileNotFoundError:
             raise SanError(f"{path} holds no embedded SAN; `ndmpd serve --embedded` makes one") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise SanError(f"{path / SETTINGS} cannot be read ({error}); restore it from a backup") from error
 
     def save(self) -> None:
@@ -91,7 +95,8 @@ class San:
         return self.path / "units" / unit
 
     def disk_path(self, disk: str) -> Path:
-        return self.path / "disks" / f"{disk}.img"
+        outside = self.unit(disk).path
+        return Path(outside) if outside else self.path / "disks" / f"{disk}.img"
 
     @property
     def cartridges(self) -> Path:
@@ -116,18 +121,21 @@ class San:
                 Designator(DesignatorType.T10, t10, CodeSet.ASCII))
 
 
-def _unit(name: str, settings: dict[str, int]) -> UnitRecord:
-    """A unit as ``san.json`` has it. Raises ValueError, KeyError, TypeError."""
+def _unit(name: str, settings: dict[str, Any]) -> UnitRecord:
+    """A unit as ``san.json`` has it. Raises ValueError, LookupError, TypeError, AttributeError."""
     length = settings.get("block_length", USUAL_BLOCK)
     if length not in BLOCK_LENGTHS:
         raise ValueError(f"{name} has a block_length of {length!r}; write {wanted_lengths()}")
-    return UnitRecord(name, DeviceType(settings["type"]), settings.get("index", 0), length)
+    return UnitRecord(name, DeviceType(settings["type"]), settings.get("index", 0), length,
+                      settings.get("path", ""), settings.get("read_only", False))
 
 
-def _settings(unit: UnitRecord) -> dict[str, int]:
-    found = {"type": int(unit.type), "index": unit.index}
+def _settings(unit: UnitRecord) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": int(unit.type), "index": unit.index}
     if unit.type is DeviceType.DISK:
         found["block_length"] = unit.block_length
+    if unit.path:
+        found |= {"path": unit.path, "read_only": unit.read_only}
     return found
 
 

@@ -81,7 +81,10 @@ def _data(fd: int, at: int, end: int) -> Iterator[tuple[int, int]]:
         try:
             first = os.lseek(fd, at, os.SEEK_DATA)
         except OSError as error:
-            if error.errno != errno.ENXIO:
+            if error.errno == errno.EINVAL:
+                # A block device, which has no holes to tell of.
+                yield at, end
+            elif error.errno != errno.ENXIO:
                 raise
             return
         if first >= end:

@@ -120,3 +120,25 @@ def test_the_node_leaves_nothing_running(tmp_path: Path) -> None:
     assert run("iscsi-inq", node.url("disk0"))
     assert node.stop() == 0
     assert list((tmp_path / "state" / "san" / "nexus").iterdir()) == []
+
+
+@pytest.mark.needs("iscsi-readcapacity16")
+def test_a_node_by_configuration_asks_for_chap_and_serves_a_file(tmp_path: Path) -> None:
+    image, secret, config = tmp_path / "image", tmp_path / "secret", tmp_path / "node.toml"
+    image.write_bytes(bytes(3 << 20))
+    secret.write_text("a secret of 22 bytes..\n")
+    secret.chmod(0o600)
+    node = SanNode(tmp_path / "state")
+    config.write_text(f'[san.target]\nlisten = "tcp:{node.port}:interface=127.0.0.1"\n'
+                      f'[[san.target.user]]\nname = "head"\nsecret_file = "{secret}"\n'
+                      f'[san.disk.archive]\npath = "{image}"\n')
+    node.arguments = ("--embedded", str(node.folder), "--config", str(config))
+    node.start()
+    try:
+        url = node.url("archive")
+        assert "Total size" not in run("iscsi-readcapacity16", url)
+        assert "Total size" not in run("iscsi-readcapacity16", url.replace("//", "//head%wrong@"))
+        known = url.replace("//", "//head%a secret of 22 bytes..@")
+        assert f"Total size:{3 << 20}" in run("iscsi-readcapacity16", known)
+    finally:
+        assert node.stop() == 0
