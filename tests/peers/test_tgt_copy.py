@@ -1,28 +1,28 @@
-"""A SAN node whose copy manager reaches disks of other targets: tgtd's, and those of another node of ours.
+"""Copy managers that reach units of other targets: source disk on one, tape on another.
 
-Source disk on one target, tape on another; the head sends descriptors.
+The other target is tgtd, or another node of ours; the copy manager is a SAN node's, or the head's own.
 """
 
 from __future__ import annotations
 
 import filecmp
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ndmpd.__main__ import main
 from ndmpd.san import create
 from tests.peers.configured import ConfiguredServer
 from tests.peers.ndmpc import Ndmpc
 from tests.peers.san_node import SanNode
-from tests.peers.server import REPOSITORY
 from tests.peers.tgt import TARGET, Tgt
 
 pytestmark = [
@@ -49,30 +49,31 @@ CHAP = """
 user = "{user}"
 secret_file = "{folder}/chap"
 """
-HEAD = """
-[drive.tape0]
-device = "{tape0}"
-[drive.tape1]
-device = "{tape1}"
+EXPORTS = """
 [filesystem."/vol/source"]
 disk = "source"
 [filesystem."/vol/target"]
 disk = "target"
+"""
+MOVER = """
 [datamover.copy0]
 type = "SCSI"
-device = "{copy0}"
+device = "{}"
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A head, a node with two drives, and elsewhere two disks, the first full of noise."""
+    """A head, and disks and drives wherever they are; the first disk is full of noise.
+
+    ``tapes``: the folder of the embedded SAN that has the drives.
+    """
 
     folder: Path
-    node: SanNode
     server: ConfiguredServer
+    tapes: Path
     disks: tuple[Path, Path]
-    tgt: Tgt | None
+    tgt: Tgt | None = None
 
     def back_up(self, mover: str, drive: str, status: int = 0) -> dict:
         return Ndmpc(self.server.agent).run(
@@ -86,13 +87,14 @@ class Site:
 
     def tape(self, drive: str) -> bytes:
         image = self.folder / f"{drive}.tap"
-        subprocess.run([sys.executable, "-m", "ndmpd", "tape", "--embedded", self.node.folder, "export",
-                        CARTRIDGES[drive], image], check=True, cwd=REPOSITORY, timeout=60)
+        words = ["tape", "--embedded", str(self.tapes), "export", CARTRIDGES[drive], str(image)]
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.output
         return image.read_bytes()
 
     def written(self, drive: str) -> int:
         """Bytes of noise on its cartridge, a MiB at a time, as long as nobody else has written there."""
-        data = self.node.folder / "san/cartridges" / CARTRIDGES[drive] / "data"
+        data = self.tapes / "san/cartridges" / CARTRIDGES[drive] / "data"
         with data.open("rb") as file:
             for at in range(0, LARGE, MIB):
                 file.seek(at)
@@ -113,53 +115,107 @@ def used(report: dict) -> str:
 
 
 @contextmanager
-def site_of(folder: Path, elsewhere: str, size: int) -> Iterator[Site]:
-    """``elsewhere``: "tgt" or "node"."""
+def disks_of_tgt(folder: Path, size: int) -> Iterator[tuple[str, tuple[Path, Path], Tgt]]:
+    """tgtd with two disks and a CHAP account; the tables by which they are reached."""
+    tgt = Tgt(folder / "tgt")
+    source, target = (str(tgt.disk(size)) for _ in range(2))
+    tgt.account(USER, SECRET)
+    (folder / "chap").write_text(SECRET + "\n")
+    (folder / "chap").chmod(0o600)
+    fill(tgt.disks[0])
+    tgt.start()
+    try:
+        chap = CHAP.format(target=TARGET, user=USER, folder=folder)
+        yield DISKS.format(source=source, target=target) + chap, (tgt.disks[0], tgt.disks[1]), tgt
+    finally:
+        tgt.stop()
+
+
+@contextmanager
+def node_with(folder: Path, config: str = "", *, disk: int = MIB) -> Iterator[SanNode]:
+    """A node that has read ``config``, and disks of ``disk`` bytes of its own."""
+    create(folder, capacity=2 * LARGE, disk_size=disk)
+    node = SanNode(folder)
+    file = folder.with_suffix(".toml")
+    file.write_text(config)
+    node.arguments = ("--embedded", str(folder), "--config", str(file),
+                      "--listen", f"tcp:{node.port}:interface=127.0.0.1")
+    node.start()
+    try:
+        yield node
+    finally:
+        node.stop()
+
+
+@contextmanager
+def head_with(folder: Path, tables: str) -> Iterator[ConfiguredServer]:
+    server = ConfiguredServer(folder, tables)
+    folder.mkdir()
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+def drives(place: str) -> str:
+    return "".join(f'[drive.{name}]\ndevice = "{place.format(name)}"\n' for name in CARTRIDGES)
+
+
+def fill(disk: Path) -> None:
+    noise, size = random.Random(11), disk.stat().st_size
+    disk.write_bytes(b"".join(noise.randbytes(min(MIB, size - at)) for at in range(0, size, MIB)))
+
+
+@contextmanager
+def disks_of_tgt_and_drives_of_the_node(folder: Path, size: int = SIZE) -> Iterator[Site]:
+    with (disks_of_tgt(folder, size) as (tables, disks, tgt), node_with(folder / "node", tables) as node,
+          head_with(folder / "head", tables + drives(node.url("{}")) + EXPORTS
+                    + MOVER.format(node.url("copy0"))) as server):
+        yield Site(folder, server, node.folder, disks, tgt)
+
+
+@contextmanager
+def disks_of_tgt_and_drives_of_the_head(folder: Path) -> Iterator[Site]:
+    """The copy manager is the head's own."""
+    with (disks_of_tgt(folder, SIZE) as (tables, disks, tgt),
+          head_with(folder / "head", tables + drives("virtual:{}") + EXPORTS
+                    + MOVER.format("virtual:copy0")) as server):
+        yield Site(folder, server, server.folder / "state", disks, tgt)
+
+
+@contextmanager
+def disks_of_a_node_and_drives_of_another(folder: Path, copier: str = "drives") -> Iterator[Site]:
+    """``copier``: whether the copy manager is that of the node with the "drives", or that with the "disks".
+    """
     with ExitStack() as stack:
-        tgt = None
-        if elsewhere == "tgt":
-            tgt = Tgt(folder / "tgt")
-            devices = [str(tgt.disk(size)) for _ in range(2)]
-            tgt.account(USER, SECRET)
-            disks = (tgt.disks[0], tgt.disks[1])
-            chap = CHAP.format(target=TARGET, user=USER, folder=folder)
+        if copier == "drives":
+            far = stack.enter_context(node_with(folder / "disks", disk=SIZE))
+            disks = DISKS.format(source=far.url("disk0"), target=far.url("disk1"))
+            near = stack.enter_context(node_with(folder / "drives", disks))
+            tapes, mover = near, near
         else:
-            create(folder / "disks", disk_size=size)
-            far = SanNode(folder / "disks")
-            devices = [far.url(name) for name in ("disk0", "disk1")]
-            disks = (folder / "disks/san/disks/disk0.img", folder / "disks/san/disks/disk1.img")
-            chap = ""
-        (folder / "chap").write_text(SECRET + "\n")
-        (folder / "chap").chmod(0o600)
-        noise = random.Random(11)
-        disks[0].write_bytes(b"".join(noise.randbytes(min(MIB, size - at)) for at in range(0, size, MIB)))
-        if tgt is not None:
-            stack.callback(tgt.stop)
-            tgt.start()
-        else:
-            far.start()
-            stack.callback(far.stop)
-        tables = DISKS.format(source=devices[0], target=devices[1]) + chap
-        config = folder / "node.toml"
-        config.write_text(tables)
-        create(folder / "node", capacity=2 * LARGE)
-        node = SanNode(folder / "node")
-        node.arguments = ("--embedded", str(node.folder), "--config", str(config),
-                          "--listen", f"tcp:{node.port}:interface=127.0.0.1")
-        node.start()
-        stack.callback(node.stop)
-        head = HEAD.format(tape0=node.url("tape0"), tape1=node.url("tape1"), copy0=node.url("copy0"))
-        server = ConfiguredServer(folder / "head", tables + head)
-        server.folder.mkdir()
-        stack.callback(server.stop)
-        server.start()
-        yield Site(folder, node, server, disks, tgt)
+            tapes = stack.enter_context(node_with(folder / "drives"))
+            mover = far = stack.enter_context(node_with(folder / "disks", drives(tapes.url("{}")), disk=SIZE))
+            disks = DISKS.format(source=far.url("disk0"), target=far.url("disk1"))
+        images = tuple(far.folder / f"san/disks/{name}.img" for name in ("disk0", "disk1"))
+        fill(images[0])
+        server = stack.enter_context(head_with(
+            folder / "head", disks + drives(tapes.url("{}")) + EXPORTS + MOVER.format(mover.url("copy0"))))
+        yield Site(folder, server, tapes.folder, (images[0], images[1]))
 
 
-@pytest.mark.parametrize("elsewhere", ["tgt", "node"])
+SITES = {
+    "tgt to a node": disks_of_tgt_and_drives_of_the_node,
+    "tgt to the head": disks_of_tgt_and_drives_of_the_head,
+    "a node to a node": disks_of_a_node_and_drives_of_another,
+    "a node by a node": partial(disks_of_a_node_and_drives_of_another, copier="disks"),
+}
+
+
+@pytest.mark.parametrize("where", SITES)
 def test_both_movers_make_the_same_tape_of_a_disk_elsewhere_and_the_same_disk_of_it(
-        tmp_path: Path, elsewhere: str) -> None:
-    with site_of(tmp_path, elsewhere, SIZE) as site:
+        tmp_path: Path, where: str) -> None:
+    with SITES[where](tmp_path) as site:
         site.spoil()
         through, server_free = site.back_up("NAS", "tape0"), site.back_up("SCSI", "tape1")
         assert (used(through).split()[0], used(server_free)) == ("NAS", "SCSI copy0")
@@ -175,7 +231,7 @@ def test_both_movers_make_the_same_tape_of_a_disk_elsewhere_and_the_same_disk_of
 
 @pytest.fixture
 def tgt_site(tmp_path: Path) -> Iterator[Site]:
-    with site_of(tmp_path, "tgt", LARGE) as site:
+    with disks_of_tgt_and_drives_of_the_node(tmp_path, LARGE) as site:
         yield site
 
 
