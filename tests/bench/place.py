@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from ndmpd.san import create
 from tests.peers.ndmjob import Agent, find_program
 from tests.peers.reference import ReferenceServer
 from tests.peers.server import PASSWORD, REPOSITORY, USER, Program, free_port
+from tests.peers.tgt import Tgt
 from tests.peers.two_networks import NoNamespaces, Site, two_sites
 from tests.trees.real import RealTree, find_real_tree
 
@@ -97,20 +99,26 @@ class Server:
 
 @dataclass(slots=True)
 class Node:
-    """``ndmpd san serve``: an embedded SAN of one drive, over iSCSI."""
+    """``ndmpd san serve``: an embedded SAN of one drive and one disk, over iSCSI."""
 
+    state: Path
     port: int
     program: Program
 
     @classmethod
-    def start(cls, state: Path) -> Node:
-        create(state, drives=1, disks=0)
+    def start(cls, state: Path, disk_size: int) -> Node:
+        create(state, drives=1, disks=1, disk_size=disk_size)
         port = free_port()
         command = [sys.executable, "-m", "ndmpd", "san", "serve", "--embedded", str(state),
                    "--listen", f"tcp:{port}:interface=127.0.0.1"]
         program = Program.start(command, state.with_name(state.name + ".log"), cwd=REPOSITORY)
         program.wait_for_port(port, 30)
-        return cls(port, program)
+        return cls(state, port, program)
+
+    @property
+    def disk(self) -> Path:
+        """The backing file of its disk0."""
+        return self.state / "san" / "disks" / "disk0.img"
 
     @staticmethod
     def target(unit: str) -> str:
@@ -151,9 +159,24 @@ class Place:
 
     @cached_property
     def node(self) -> Node:
-        node = Node.start(self.folder / "node")
+        node = Node.start(self.folder / "node", self.scale.size)
         self._stack.callback(node.program.stop)
         return node
+
+    @cached_property
+    def tgt(self) -> Tgt | None:
+        """tgtd with a disk of the scale's size, written from end to end, and a tape drive."""
+        if shutil.which("tgtd") is None or os.geteuid() != 0:
+            print("tgtd is not installed (apt-get install tgt), or this is not root: measured without it",
+                  file=sys.stderr)
+            return None
+        tgt = Tgt(self.folder / "tgt", lifetime=3600)
+        self._stack.callback(tgt.stop)
+        tgt.disk(self.scale.size)
+        fill(tgt.disks[0], self.scale.size)
+        tgt.start()
+        tgt.tape(2 * self.scale.size + 64 * MIB)
+        return tgt
 
     @cached_property
     def head(self) -> Server:
@@ -196,7 +219,10 @@ class Place:
 
     def fill_disk(self, server: Server, name: str) -> Path:
         """The same of any server."""
-        path = server.disk(name)
+        return self.fill_file(server.disk(name))
+
+    def fill_file(self, path: Path) -> Path:
+        """The same of the file behind any disk."""
         if path.stat().st_blocks * 512 < path.stat().st_size:
             fill(path, self.scale.size)
         return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import control, history, network, offload, processes, san, streams
+from tests.bench import control, history, network, offload, processes, san, streams, targets
 from tests.bench.rows import Row
 from tests.bench.series import AtLeast, Below, Rate, Unit
 
@@ -25,6 +25,7 @@ ROWS: tuple[Row, ...] = (
         san.image_to_an_iscsi_drive,
         note="libiscsi: a loop that reads the same disk, one command in flight, the best of three transfer "
              "sizes; one buffer: the same without reading anything"),
+    *targets.rows(),
     Row("plan", "planning EXTENDED COPY for a fragmented map of a million extents", Unit.EXTENTS,
         (Rate(100_000),), "the planner's Python for each extent", offload.planning),
     Row("plan-memory", "the most memory of that, in a process of its own", Unit.MEMORY,

@@ -13,7 +13,6 @@ from ndmpd.config_types import Iscsi
 from tests.peers.server import NotReady, Program, free_port
 
 TARGET = "iqn.2026-11.io.ndmpd.test:disks"
-_SECONDS = 110
 _READY = 10.0
 _CONTROLS = 32749
 """tgtd takes no number above 32767."""
@@ -21,7 +20,8 @@ _CONTROLS = 32749
 
 @dataclass(slots=True)
 class Tgt:
-    """One target with disks as logical units 1, 2, ..., each a file of ``folder``.
+    """One target with logical units 1, 2, ...: disks, each a file of ``folder``, and tapes. It ends by itself
+    after ``lifetime`` seconds.
 
     The number of tgtd's control socket is made of its port: two instances never share one.
     """
@@ -31,6 +31,7 @@ class Tgt:
     program: Program | None = None
     disks: list[Path] = field(default_factory=list)
     accounts: list[tuple[str, str, bool]] = field(default_factory=list)
+    lifetime: int = 110
 
     @property
     def control(self) -> int:
@@ -39,7 +40,7 @@ class Tgt:
     def start(self) -> Tgt:
         """Start it, with the disks and accounts that were added before."""
         self.program = Program.start(
-            ["timeout", "-k5", str(_SECONDS), "tgtd", "-f", "--iscsi", f"portal=127.0.0.1:{self.port}",
+            ["timeout", "-k5", str(self.lifetime), "tgtd", "-f", "--iscsi", f"portal=127.0.0.1:{self.port}",
              "-C", str(self.control)], self.folder / "tgtd.log")
         self._wait()
         self._administer("new", "target", "-T", TARGET)
@@ -85,14 +86,25 @@ class Tgt:
             self._attach(lun, path)
         return self.at(lun)
 
+    def tape(self, size: int) -> Iscsi:
+        """A further unit of the running target: a drive with a tape of ``size`` bytes in it."""
+        path = self.folder / f"tape{len(self.disks) + 1}"
+        subprocess.run(
+            ["tgtimg", "--op", "new", "--device-type", "tape", "--barcode", "T1", "--size", str(size >> 20),
+             "--type", "data", "--file", str(path), "--thin-provisioning"],
+            check=True, timeout=20, capture_output=True, stdin=subprocess.DEVNULL)
+        self.disks.append(path)
+        self._attach(len(self.disks), path, "--device-type=tape")
+        return self.at(len(self.disks))
+
     def account(self, user: str, secret: str, *, outgoing: bool = False) -> None:
         """Whoever logs in has to know ``secret``; ``outgoing``: what the target itself proves to know."""
         self.accounts.append((user, secret, outgoing))
         if self.program is not None:
             self._account(user, secret, outgoing)
 
-    def _attach(self, lun: int, disk: Path) -> None:
-        self._administer("new", "logicalunit", "--lun", str(lun), "-b", str(disk))
+    def _attach(self, lun: int, file: Path, *more: str) -> None:
+        self._administer("new", "logicalunit", "--lun", str(lun), "-b", str(file), *more)
 
     def _account(self, user: str, secret: str, outgoing: bool) -> None:
         self._run("--op", "new", "--mode", "account", "--user", user, "--password", secret)
