@@ -101,6 +101,10 @@ class Executor:
             return False
         return True
 
+    def report(self, exchange: Exchange) -> None:
+        """It was aborted for another initiator before all its data had come: say so, from our own thread."""
+        self._hand_over(exchange)
+
     def _hand_over(self, exchange: Exchange) -> None:
         with self._guard:
             self._waiting += 1
@@ -164,8 +168,7 @@ class Executor:
     def _carry_out(self, exchange: Exchange, link: Link, patience: float = _PATIENCE) -> None:
         """UnitBusy, with less than all patience, where it has to be tried again."""
         if not self._tasks.begin(exchange):
-            self._tasks.end(exchange)
-            self._settled()
+            self._finish(exchange, Result(Status.TASK_ABORTED), None)
             return
         room = self._room(exchange)
         try:
@@ -215,6 +218,10 @@ class Executor:
         try:
             if self._tasks.answer(exchange):
                 self._sender.conclude(exchange, result, room, len(self._tasks))
+            elif exchange.owed:
+                # Nobody waits for this but its own initiator: whoever reset the unit is told first.
+                self._tasks.end(exchange)
+                self._sender.conclude(exchange, Result(Status.TASK_ABORTED), None, len(self._tasks))
         except Gone:
             pass  # whoever receives is told so, too
         finally:
