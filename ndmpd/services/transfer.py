@@ -215,6 +215,7 @@ class Transfer:
         if path := self._movers.next:
             with suppress(PathFailed):
                 path.open(drive)
+                self._opened, self._drive = path, drive
 
     def write(self, drive: TapeDrive, pieces: Sequence[Piece], record_size: int, count: int) -> Written:
         """``count`` records from ``pieces``, or fewer: the rest is to be given again. Raises NoMoverLeft,
