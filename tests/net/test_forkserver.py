@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ndmpd.net import forkserver
-from ndmpd.net.forkserver import ForkServer, SessionForks, Verb, receive, send
+from ndmpd.net.forkserver import ForkServer, SessionForks, Verb, Work, receive, send
 
 PATIENCE = 10.0
 
@@ -85,6 +85,11 @@ def copy_manager() -> None:
     signal.pause()
 
 
+def cleaning() -> None:
+    """Long enough to be seen."""
+    time.sleep(0.3)
+
+
 @pytest.fixture(autouse=True)
 def no_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test runner has one installed, which a fork server must never have."""
@@ -93,7 +98,7 @@ def no_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def forks() -> Iterator[ForkServer]:
-    server = ForkServer(session, job, copy_manager)
+    server = ForkServer(Work(session, job, copy_manager, cleaning))
     yield server
     server.close()
     assert not os.path.exists(f"/proc/{server.pid}")
@@ -217,7 +222,7 @@ def test_a_job_is_ended_by_its_number_and_only_for_its_own_session(forks: ForkSe
 
 def test_a_job_that_does_not_listen_is_killed_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forkserver, "GRACE", 0.3)
-    forks = ForkServer(session, stubborn, copy_manager)
+    forks = ForkServer(Work(session, stubborn, copy_manager, cleaning))
     try:
         connection = opened(forks)
         assert ask(connection, "job1") == "here"
