@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -15,7 +14,11 @@ from pathlib import Path
 import click
 
 from ndmpd.config import DEFAULT_FILE, Auth, Settings, Unit
-from ndmpd.config_types import Node, Virtual
+from ndmpd.config_types import Iscsi, Node, Virtual
+from ndmpd.devices.errors import NoSuchDevice, TransportError
+from ndmpd.devices.initiator import initiator_name
+from ndmpd.devices.libiscsi import library
+from ndmpd.devices.sysfs import Sysfs
 from ndmpd.errors import ConfigError
 from ndmpd.san import San
 from ndmpd.san.errors import SanError
@@ -81,6 +84,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield Finding(Verdict.WARNING, "drive: there is none, so data can only go to other servers' drives "
                       "(three-way)")
     yield from _units(settings)
+    yield from _initiator(settings)
 
 
 def _state_dir(path: Path) -> Iterator[Finding]:
@@ -121,10 +125,28 @@ def _problem(unit: Unit, virtual_units: set[str] | None) -> str:
             return f"the embedded SAN has no such unit; it has {', '.join(sorted(virtual_units))}"
         case Node(path):
             try:
-                if not stat.S_ISCHR(os.stat(path).st_mode):
-                    return "is not a character device; name the drive's /dev/sgN or /dev/nstN"
-            except OSError as error:
-                return f"{error.strerror}; switch the device on, or correct the name"
-            if not os.access(path, os.R_OK | os.W_OK):
-                return "may not be opened by this user; run the check as the user of the server"
+                generic = Sysfs().generic(path)
+            except NoSuchDevice as failure:
+                return str(failure)
+            if not os.access(generic, os.R_OK | os.W_OK):
+                return f"{generic} may not be opened by this user; run the check as the user of the server"
     return ""
+
+
+def _initiator(settings: Settings) -> Iterator[Finding]:
+    """What all iSCSI devices need, where there are any."""
+    if not any(isinstance(device, Iscsi) for device in settings.devices):
+        return
+    yield Finding(Verdict.OK, f"initiator: {initiator_name(settings.initiator)}")
+    try:
+        library()
+    except TransportError as failure:
+        yield Finding(Verdict.WARNING, f"initiator: {failure}")
+    targets = {device.target for device in settings.devices if isinstance(device, Iscsi)}
+    for target in sorted(targets):
+        chosen = settings.initiator.credentials(target)
+        if chosen.user is None:
+            yield Finding(Verdict.OK, f"target {target}: without CHAP")
+        else:
+            mutual = ", and has to prove itself" if chosen.target_user is not None else ""
+            yield Finding(Verdict.OK, f"target {target}: CHAP as {chosen.user}{mutual}")

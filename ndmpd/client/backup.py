@@ -75,8 +75,15 @@ class Backup:
             movement.data.start_backup(order.butype, order.environment)
             ending = movement.run(self._paused)
             self._filled(ending.mover)
-            station.write_filemark()
-            station.dismount()
+            try:
+                station.write_filemark()
+                station.dismount()
+            except Refused as refusal:
+                if ending.whole:
+                    raise
+                # What ended the job tells more than what comes of it.
+                self.remarks.append(f"the cartridge is left as it is ({refusal})")
+                self._let_go()
             return ending
         except BaseException:
             stop.heeded = False

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ndmpd.client.catalogue import UNKNOWN, Medium
-from ndmpd.client.errors import ClientError, JobFailed, WrongUsage
+from ndmpd.client.errors import ClientError, JobFailed, Refused, WrongUsage
 from ndmpd.client.media import TapeStation
 from ndmpd.client.movement import ALL, Ending, Movement
 from protocol.ndmp.codes import DataState, MoverMode, MoverPauseReason, TapeOpenMode, Version
@@ -80,7 +80,12 @@ class Restore:
             self._start()
             ending = movement.run(self._paused)
             self._note_end(ending.mover)
-            station.dismount()
+            try:
+                station.dismount()
+            except Refused:
+                # What ended the job tells more than what comes of it.
+                if ending.whole:
+                    raise
             return ending
         except BaseException:
             movement.data.connection.stop.heeded = False

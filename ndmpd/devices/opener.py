@@ -78,7 +78,8 @@ class Opener:
     def borrow(self, name: str) -> Transport:
         """A drive that another session of this head owns and lends, for copies (see ``Borrowed``)."""
         unit, kind = self._shared(name)
-        return Borrowed(self._open(name, unit, kind), name, self.head)
+        head = self.head
+        return Borrowed(self._open(name, unit, kind), name, head)
 
     def await_copies(self, name: str) -> None:
         """Return once no session's copies move the tape of a drive that this one has lent. Raises DeviceBusy
@@ -108,9 +109,10 @@ class Opener:
 
     def _exclusive(self, name: str) -> Exclusive:
         unit, kind = self._shared(name)
+        head = self.head  # which may not be known: before there is a transport to close
         held = claim(self._run_dir, name)
         try:
-            return Exclusive(self._open(name, unit, kind), held, name, self.head, unit.preempt)
+            return Exclusive(self._open(name, unit, kind), held, name, head, unit.preempt)
         except BaseException:
             held.close()
             raise

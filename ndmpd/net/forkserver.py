@@ -84,7 +84,10 @@ def send(end: socket.socket, verb: Verb, number: int, status: int = 0, fds: Sequ
 def receive(end: socket.socket) -> tuple[Verb, int, int, list[int]] | None:
     """The next message, None where the other end is gone."""
     fds = array.array("i")
-    data, ancillary, _, _ = end.recvmsg(_MESSAGE.size, socket.CMSG_SPACE(_MAX_FDS * fds.itemsize))
+    try:
+        data, ancillary, _, _ = end.recvmsg(_MESSAGE.size, socket.CMSG_SPACE(_MAX_FDS * fds.itemsize))
+    except ConnectionResetError:  # gone with messages that it had not read
+        return None
     for level, kind, rights in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(rights[: len(rights) - len(rights) % fds.itemsize])

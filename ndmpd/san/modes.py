@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from ndmpd.san.unit import Unit
 
 
+TASK_ABORTED_STATUS = bytes((0, 0, 0, 0x40, *bytes(6)))
+"""Control mode page with TAS (SPC-4 7.5.8): commands that are aborted for another initiator end with status
+TASK ABORTED, and not without a word.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class ModeRow:
     """One page: its body now, which of its bits MODE SELECT may change, and its body after a power on."""

@@ -18,7 +18,7 @@ from ndmpd.san.errors import CheckCondition, SanError, not_ready, refused
 from ndmpd.san.folder import San
 from ndmpd.san.library import Library
 from ndmpd.san.medium import Medium
-from ndmpd.san.modes import ModeRow, Modes
+from ndmpd.san.modes import TASK_ABORTED_STATUS, ModeRow, Modes
 from ndmpd.san.primary import PRIMARY_OPERATIONS
 from ndmpd.san.tape_data import DATA_OPERATIONS
 from ndmpd.san.tape_motion import MOTION_OPERATIONS
@@ -206,7 +206,7 @@ class TapeDrive(Unit):
         return Modes(
             rows=(ModeRow(TapePage.ERROR_RECOVERY, bytes(10)),
                   ModeRow(TapePage.DISCONNECT, bytes(14)),
-                  ModeRow(TapePage.CONTROL, bytes(10)),
+                  ModeRow(TapePage.CONTROL, TASK_ABORTED_STATUS),
                   ModeRow(TapePage.COMPRESSION, Compression().put()),
                   ModeRow(TapePage.CONFIGURATION, Configuration(early_warning_synchronizes=True).put()),
                   ModeRow(TapePage.INFORMATIONAL_EXCEPTIONS, exceptions)),

@@ -52,8 +52,8 @@ def test_a_missing_file_exits_1(tmp_path):
     ("", "md5", "nothing is exported"),
     ("", "md5", "there is none, so data can only go"),
     ("", "text", "crosses the network readably"),
-    ('[drive.tape0]\ndevice = "/dev/sg4711"\n', "md5", "No such file or directory; switch the device on"),
-    ('[drive.tape0]\ndevice = "/dev/shm"\n', "md5", "is not a character device"),
+    ('[drive.tape0]\ndevice = "/dev/sg4711"\n', "md5", "/dev/sg4711 is not there; switch the device on"),
+    ('[drive.tape0]\ndevice = "/dev/shm"\n', "md5", "is no SCSI device"),
     ('[datamover.gw]\ntype = "SCSI"\ndevice = "/dev/sg4711"\n', "md5", "datamover gw: /dev/sg4711"),
 ])
 def test_what_will_not_work_is_a_warning_and_exits_0(run, text, auth, warning):

@@ -143,6 +143,32 @@ def test_a_medium_error_ends_the_data_side_too_and_is_a_failure() -> None:
     assert (report.data_halt, report.mover_halt) == ("ABORTED", "MEDIA_ERROR")
 
 
+def test_a_tape_that_fails_after_a_failed_job_does_not_hide_why_the_job_failed() -> None:
+    filer = Filer()
+
+    def halt(it: Filer) -> None:
+        it.refuse[Code.TAPE_MTIO] = [Error.IO, Error.IO]
+        it.halt_mover(MoverHaltReason.MEDIA_ERROR, records=2)
+
+    filer.hooks[Code.DATA_START_BACKUP] = halt
+    report = backup(filer)
+    assert report.exit_status == ExitStatus.FAILED and report.mover_halt == "MEDIA_ERROR"
+    assert any("TAPE_MTIO: IO" in remark for remark in report.remarks)
+    assert "TAPE_CLOSE" in filer.log
+
+
+def test_a_whole_backup_whose_file_mark_cannot_be_written_is_a_failure() -> None:
+    filer = Filer()
+
+    def end(it: Filer) -> None:
+        it.refuse[Code.TAPE_MTIO] = [Error.IO]
+        it.end(3)
+
+    filer.hooks[Code.DATA_START_BACKUP] = end
+    with pytest.raises(Refused, match="TAPE_MTIO: IO"):
+        backup(filer)
+
+
 def test_no_further_cartridge_stops_the_backup_and_the_catalogue_says_why(tmp_path: Path) -> None:
     filer = Filer()
     filer.hooks[Code.DATA_START_BACKUP] = lambda it: it.pause(MoverPauseReason.EOM, 4)

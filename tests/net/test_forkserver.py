@@ -241,6 +241,15 @@ def test_a_listener_that_is_gone_takes_everything_along(forks: ForkServer) -> No
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
 
 
+def test_a_fork_server_that_died_before_it_read_everything_is_found_to_be_gone() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        send(ours, Verb.KILL, 1)
+        theirs.close()
+        # The kernel tells of what was lost, once, where one looks for a message.
+        assert receive(ours) is None
+
+
 def test_a_request_without_its_descriptor_is_answered_and_harms_nobody(forks: ForkServer) -> None:
     forkserver.send(forks.control, Verb.SESSION, 3)
     assert exited(forks) == (3, 1)

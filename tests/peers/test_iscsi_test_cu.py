@@ -131,7 +131,8 @@ def test_a_node_by_configuration_asks_for_chap_and_serves_a_file(tmp_path: Path)
     node = SanNode(tmp_path / "state")
     config.write_text(f'[san.target]\nlisten = "tcp:{node.port}:interface=127.0.0.1"\n'
                       f'[[san.target.user]]\nname = "head"\nsecret_file = "{secret}"\n'
-                      f'[san.disk.archive]\npath = "{image}"\n')
+                      f'[san.disk.archive]\npath = "{image}"\n'
+                      f'[san.disk.fixed]\npath = "{image}"\nread_only = true\n')
     node.arguments = ("--embedded", str(node.folder), "--config", str(config))
     node.start()
     try:
@@ -140,5 +141,10 @@ def test_a_node_by_configuration_asks_for_chap_and_serves_a_file(tmp_path: Path)
         assert "Total size" not in run("iscsi-readcapacity16", url.replace("//", "//head%wrong@"))
         known = url.replace("//", "//head%a secret of 22 bytes..@")
         assert f"Total size:{3 << 20}" in run("iscsi-readcapacity16", known)
+        output = run("iscsi-test-cu", "-d", "-n", "-t", "ALL.ReadOnly", known.replace("archive", "fixed"))
+        result = _RESULT.search(output)
+        assert result is not None and result.groups() == ("1", "1", "1", "0"), output
+        assert "not write-protected" not in output
+        assert image.read_bytes() == bytes(3 << 20)
     finally:
         assert node.stop() == 0

@@ -27,18 +27,18 @@ class DataPhaseError(Exception):
 
 
 class Exchange:
-    """``cdb``: whole. ``aborted``: its response is not sent any more; ``watchers`` are called when it has
-    really ended.
+    """``cdb``: whole. ``aborted``: its response is not sent any more, but for a word that it was aborted,
+    where that is ``owed``; ``watchers`` are called when it has really ended.
     """
 
     __slots__ = ("_buffers", "_burst", "_burst_at", "_burst_end", "_data_sn", "_r2t_sn", "_transfer_tag",
-                 "aborted", "cdb", "command", "phase", "pieces", "received", "taken", "watchers")
+                 "aborted", "cdb", "command", "owed", "phase", "pieces", "received", "taken", "watchers")
 
     def __init__(self, command: ScsiCommand, cdb: bytes, buffers: Buffers) -> None:
         self.command = command
         self.cdb = cdb
         self.phase = Phase.COLLECTING
-        self.aborted = False
+        self.aborted = self.owed = False
         self.watchers: list[Callable[[], None]] = []
         self.pieces: list[Inline] = []
         self.received = 0

@@ -40,6 +40,8 @@ MAX_TRANSFER = 32 << 20
 _PATIENCE = 60.0
 _COPY_PATIENCE = 24 * 3600.0
 """Seconds that a command may take. Whoever has less patience with a copy aborts it."""
+_ENDING = 60.0
+"""Seconds in which an aborted copy has ended: it is between two of its commands when it hears of that."""
 _BEYOND = Zeros(1 << 62)
 """Where data-in goes that the initiator has no room for: it is counted, which makes the residual."""
 _UNREACHABLE = 0x0800
@@ -81,6 +83,7 @@ class Executor:
         self._status_link = Link(seat.san.path, seat.nexus)
         self._copies: dict[Exchange, Link] = {}
         self._guard = threading.Lock()
+        self._copied = threading.Condition(self._guard)
         self._waiting = 0
         self._thread: threading.Thread | None = None
 
@@ -97,6 +100,10 @@ class Executor:
         except UnitBusy:
             return False
         return True
+
+    def report(self, exchange: Exchange) -> None:
+        """It was aborted for another initiator before all its data had come: say so, from our own thread."""
+        self._hand_over(exchange)
 
     def _hand_over(self, exchange: Exchange) -> None:
         with self._guard:
@@ -116,6 +123,10 @@ class Executor:
             links = list(self._copies.values())
         for link in links:
             link.cancel()
+        with self._guard:
+            # What the copy manager keeps for the nexus goes with the last of its links.
+            if not self._copied.wait_for(lambda: not self._copies, _ENDING):
+                _log.error("%s: a copy of %s does not end", self._seat.unit.name, self._seat.nexus)
         self._status_link.close()
 
     def cancel(self, exchange: Exchange) -> None:
@@ -149,15 +160,15 @@ class Executor:
         try:
             self._carry_out(exchange, link)
         finally:
+            link.close()
             with self._guard:
                 del self._copies[exchange]
-            link.close()
+                self._copied.notify_all()
 
     def _carry_out(self, exchange: Exchange, link: Link, patience: float = _PATIENCE) -> None:
         """UnitBusy, with less than all patience, where it has to be tried again."""
         if not self._tasks.begin(exchange):
-            self._tasks.end(exchange)
-            self._settled()
+            self._finish(exchange, Result(Status.TASK_ABORTED), None)
             return
         room = self._room(exchange)
         try:
@@ -207,6 +218,10 @@ class Executor:
         try:
             if self._tasks.answer(exchange):
                 self._sender.conclude(exchange, result, room, len(self._tasks))
+            elif exchange.owed:
+                # Nobody waits for this but its own initiator: whoever reset the unit is told first.
+                self._tasks.end(exchange)
+                self._sender.conclude(exchange, Result(Status.TASK_ABORTED), None, len(self._tasks))
         except Gone:
             pass  # whoever receives is told so, too
         finally:

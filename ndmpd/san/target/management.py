@@ -22,8 +22,11 @@ class Peer(Protocol):
 
     def find(self, tag: int) -> Exchange | None: ...
 
-    def abort(self, exchanges: Iterable[Exchange] | None, watcher: Callable[[], None]) -> int:
-        """Abort these commands, or all; ``watcher`` is called for each of the number returned."""
+    def abort(self, exchanges: Iterable[Exchange] | None, watcher: Callable[[], None], *,
+              tell: bool = False) -> int:
+        """Abort these commands, or all; ``watcher`` is called for each of the number returned. ``tell``: they
+        end with TASK ABORTED, and not without a word.
+        """
 
     def end(self, reason: str) -> None: ...
 
@@ -74,9 +77,9 @@ def manage(request: TaskRequest, asking: Peer, peers: Iterable[Peer], unit: Logi
         case TaskFunction.ABORT_TASK_SET:
             _abort([asking], None, lambda: answer(TaskAnswer.COMPLETE))
         case TaskFunction.CLEAR_TASK_SET:
-            _abort(peers, None, lambda: _finish(lambda: unit.tell_cleared(asking.nexus), answer))
+            _abort_all(asking, peers, lambda: _finish(lambda: unit.tell_cleared(asking.nexus), answer))
         case TaskFunction.LOGICAL_UNIT_RESET | TaskFunction.TARGET_WARM_RESET:
-            _abort(peers, None, lambda: _finish(unit.reset, answer))
+            _abort_all(asking, peers, lambda: _finish(unit.reset, answer))
         case TaskFunction.TARGET_COLD_RESET:
             everybody = list(peers)
 
@@ -100,6 +103,14 @@ _ON_THE_UNIT = (TaskFunction.ABORT_TASK, TaskFunction.ABORT_TASK_SET, TaskFuncti
 def _abort(peers: Iterable[Peer], exchanges: list[Exchange] | None, done: Callable[[], None]) -> None:
     count = _Countdown(done)
     count.expect(sum([peer.abort(exchanges, count.report) for peer in peers]))
+
+
+def _abort_all(asking: Peer, peers: Iterable[Peer], done: Callable[[], None]) -> None:
+    """For a reset. The commands of others end with TASK ABORTED (TAS, SPC-4 7.5.8): they would else wait for
+    as long as their commands may take, which on a tape is an hour.
+    """
+    count = _Countdown(done)
+    count.expect(sum([peer.abort(None, count.report, tell=peer is not asking) for peer in peers]))
 
 
 def _finish(act: Callable[[], None], answer: Callable[[TaskAnswer], None]) -> None:

@@ -98,8 +98,13 @@ class Session:
     def find(self, tag: int) -> Exchange | None:
         return self._tasks.find(tag)
 
-    def abort(self, exchanges: Iterable[Exchange] | None, watcher: Callable[[], None]) -> int:
-        waiting = self._tasks.abort(exchanges, watcher)
+    def abort(self, exchanges: Iterable[Exchange] | None, watcher: Callable[[], None], *,
+              tell: bool = False) -> int:
+        waiting = self._tasks.abort(exchanges, watcher, tell=tell)
+        if tell:
+            with self._tasks.guard:
+                over = self._aborted_waiting()
+            self._report(over)
         if self._executor is not None:
             for exchange in waiting:
                 self._executor.cancel(exchange)
@@ -255,7 +260,7 @@ class Session:
     def _continue(self, exchange: Exchange) -> None:
         """A burst has come: ask for the next, or carry the command out."""
         assert self._executor is not None
-        if exchange.missing and exchange.command.length <= MAX_TRANSFER:
+        if exchange.missing and exchange.command.length <= MAX_TRANSFER and not exchange.aborted:
             self._waiting.append(exchange)
         else:
             exchange.phase = Phase.QUEUED
@@ -267,6 +272,7 @@ class Session:
         """Ask for data, as far as there is memory; also called by the executor, when a command has ended."""
         asked: list[Callable[[], None]] = []
         with self._tasks.guard:
+            over = self._aborted_waiting()
             oldest = self._tasks.oldest_collecting()
             while self._waiting:
                 # The oldest goes first and is never refused: without its end nothing would come free.
@@ -286,10 +292,24 @@ class Session:
                                      lun=exchange.command.lun, offset=exchange.received, length=size))
         for ask in asked:
             ask()
+        self._report(over)
+
+    def _aborted_waiting(self) -> list[Exchange]:
+        """Take out what was aborted before it was asked for data, and is to be told; with the guard held."""
+        over = [one for one in self._waiting if one.owed and one.phase is Phase.COLLECTING]
+        for exchange in over:
+            self._waiting.remove(exchange)
+            exchange.phase = Phase.QUEUED
+        return over
+
+    def _report(self, over: list[Exchange]) -> None:
+        for exchange in over:
+            assert self._executor is not None
+            self._executor.report(exchange)
 
     def _fail(self, exchange: Exchange, code: int) -> None:
         """End a command whose data did not come as it should."""
-        if self._tasks.answer(exchange):
+        if self._tasks.answer(exchange) or exchange.owed:
             self._sender.conclude(exchange, sense_of(SenseKey.ABORTED_COMMAND, code), None, len(self._tasks))
         self._tasks.end(exchange)
 

@@ -57,9 +57,11 @@ class Tasks:
         for watcher in watchers:
             watcher()
 
-    def abort(self, exchanges: Iterable[Exchange] | None, watcher: Callable[[], None]) -> list[Exchange]:
+    def abort(self, exchanges: Iterable[Exchange] | None, watcher: Callable[[], None], *,
+              tell: bool) -> list[Exchange]:
         """Take out these, or all. ``watcher`` will be called once for each one returned: those that are being
-        carried out, or wait for it. The others end here.
+        carried out, or wait for it. The others end here; with ``tell``, when the data that they were asked
+        for has come, since the initiator is then told of their end.
         """
         waiting: list[Exchange] = []
         ended: list[Exchange] = []
@@ -67,7 +69,10 @@ class Tasks:
             for exchange in list(self._known.values() if exchanges is None else exchanges):
                 if self._known.get(exchange.tag) is not exchange:
                     continue
+                exchange.owed = tell and (exchange.owed or not exchange.aborted)
                 exchange.aborted = True
+                if exchange.phase is Phase.COLLECTING and tell:
+                    continue
                 if exchange.phase is Phase.COLLECTING:
                     ended.append(exchange)
                     del self._known[exchange.tag]

@@ -17,6 +17,7 @@ from ndmpd.san.registry import open_unit
 from protocol.iscsi.pdu import R2T, ScsiResponse, TaskAnswer, TaskFunction, TaskResponse
 from protocol.iscsi.session import LogoutRequest
 from protocol.scsi import command as scsi
+from protocol.scsi.command import Status
 from protocol.scsi.copyresults import RECEIVE_COPY_STATUS
 from protocol.scsi.segments import BlockToStream
 from protocol.scsi.xcopy import EXTENDED_COPY, ListIdUsage, ParameterList
@@ -57,6 +58,13 @@ def managed(one: Initiator, tag: int) -> TaskAnswer:
     pdu, _ = one.receive()
     assert isinstance(pdu, TaskResponse) and pdu.task_tag == tag, pdu
     return TaskAnswer(pdu.response)
+
+
+def aborted(one: Initiator) -> int:
+    """The tag of a command that is told to have been aborted."""
+    pdu, _ = one.receive()
+    assert isinstance(pdu, ScsiResponse) and pdu.status == Status.TASK_ABORTED, pdu
+    return pdu.task_tag
 
 
 @pytest.mark.parametrize("function", [TaskFunction.ABORT_TASK, TaskFunction.ABORT_TASK_SET])
@@ -122,9 +130,21 @@ def test_resets_end_the_commands_of_all_and_tell_them(
     assert silent(one) and silent(other)
     busy.free()
     assert managed(one, reset) is TaskAnswer.COMPLETE
-    assert silent(other)
+    assert aborted(other) and silent(other)
     answer = other.execute(bytes(6))
     assert (answer.status, answer.key, answer.code) == (2, 6, code)
+
+
+def test_a_reset_by_another_ends_a_command_that_waits_for_data_once_the_data_has_come(ready: Connect) -> None:
+    one, other = ready(), ready("disk0", ("InitialR2T", "Yes"), ("ImmediateData", "No"), isid=OTHER)
+    tag = other.command(scsi.WRITE_10.put(blocks=8), length=4096, out=b"")
+    asked, _ = other.receive()
+    assert isinstance(asked, R2T) and asked.length == 4096
+    assert managed(one, one.manage(TaskFunction.LOGICAL_UNIT_RESET)) is TaskAnswer.COMPLETE
+    assert silent(other)
+    other.data_out(tag, bytes(4096), 0, transfer_tag=asked.transfer_tag)
+    assert aborted(other) == tag and silent(other)
+    assert other.execute(bytes(6)).code == 0x2903
 
 
 def test_a_reset_frees_the_unit(ready: Connect) -> None:
