@@ -49,7 +49,7 @@ class Foreign:
 class Contact:
     """One path, open when made. Raises NdmpdError, OSError and WireError where it cannot be.
 
-    ``broken``: a command got no answer, so that this path is not for another copy. ``key``: the reservation
+    ``broken``: commands get no answer, so that this path is not for another copy. ``key``: the reservation
     key that was registered by this path, 0 for none.
     """
 
@@ -58,6 +58,7 @@ class Contact:
         self.broken = False
         self.key = 0
         self._met = False
+        self._lost = False
         self._transport = unit.open()
         try:
             self.designators = self._identify()
@@ -103,12 +104,15 @@ class Contact:
             try:
                 result = self._answer(command)
             except (NdmpdError, OSError) as failure:
-                self.broken = not again
                 if not again:
+                    # A drive is given another chance on this path, which it may know by a registration.
+                    self.broken = self._lost or self.unit.type is DeviceType.DISK
+                    self._lost = True
                     raise
                 _log.info("%s: %s; once more", self.unit.name, failure)
                 again = False
                 continue
+            self._lost = False
             if attentions >= _ATTENTIONS or not self._passes(result):
                 self._met = self._met or result.status == Status.GOOD
                 return result

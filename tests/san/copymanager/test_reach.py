@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from ndmpd.devices.errors import TransportError
@@ -215,3 +217,17 @@ def test_paths_are_kept_for_the_next_copy(
     for _ in range(3):
         assert reaching.copy(*order).good
     assert far.opened.count("disk0") == 1
+    assert "disk0" not in far.closed
+
+
+def test_paths_that_no_copy_uses_are_left(
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "_IDLE", 0.05)
+    order = ([cscd(far.san, "disk0"), cscd(san, "tape0")], [BlockToStream(0, 1, RECORD, 8, 0)])
+    assert reaching.copy(*order).good
+    reaching.transport.close()
+    deadline = time.monotonic() + 10
+    while len(far.closed) < len(far.opened) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sorted(far.closed) == sorted(far.opened)
+    assert reaching.copy(*order).good, "and made again"
