@@ -82,7 +82,8 @@ def bad_block(far: Far, lba: int, sense: Sense) -> Iterator[None]:
     """Every READ (16) of that block of disk0 fails."""
     def fault(_: Far, unit: str, cdb: bytes) -> Result | None:
         start, blocks = int.from_bytes(cdb[2:10], "big"), int.from_bytes(cdb[10:14], "big")
-        return check(sense) if cdb[0] == 0x88 and start <= lba < start + blocks else None
+        bad = unit == "disk0" and cdb[0] == 0x88 and start <= lba < start + blocks
+        return check(sense) if bad else None
 
     far.fault = fault
     yield
