@@ -357,7 +357,7 @@ def test_a_secret_that_is_changed_at_one_end_keeps_the_head_out_until_the_other_
             assert rig.tells_no_secret(log.read_text(), first, second), log
 
 
-def test_a_head_that_the_node_does_not_let_in_or_that_asks_for_no_unit_is_told_what_to_do(tmp_path: Path) -> None:
+def test_a_head_that_is_not_let_in_or_asks_for_no_unit_is_told_what_to_do(tmp_path: Path) -> None:
     secret = "one secret of many bytes"
     with guarded(tmp_path, secret) as site:
         site.node.settings = site.node.settings.replace(".head", ".nobody")
