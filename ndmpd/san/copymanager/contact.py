@@ -113,13 +113,14 @@ class Contact:
                 again = False
                 continue
             self._lost = False
-            if attentions >= _ATTENTIONS or not self._passes(result):
+            told = _attention(result)
+            if told is not None and self._identify() != self.designators:
+                self.broken = True
+                raise NdmpdError(f"{self.unit.name}: the unit there is another one now")
+            if told is None or attentions >= _ATTENTIONS or not self._says_nothing(told):
                 self._met = self._met or result.status == Status.GOOD
                 return result
             attentions += 1
-            if self._identify() != self.designators:
-                self.broken = True
-                raise NdmpdError(f"{self.unit.name}: the unit there is another one now")
 
     def _answer(self, command: Command) -> Result:
         patience = time.monotonic() + _BUSY_FOR
@@ -131,18 +132,10 @@ class Contact:
                 return result
             time.sleep(_BUSY_PAUSE)
 
-    def _passes(self, result: Result) -> bool:
-        if result.status != Status.CHECK_CONDITION:
-            return False
-        try:
-            sense = Sense.take(result.sense)
-        except WireError:
-            return False
-        if sense.key is not SenseKey.UNIT_ATTENTION:
-            return False
+    def _says_nothing(self, attention: Sense) -> bool:
         if self.unit.type is DeviceType.TAPE:
-            return not self._met and sense.asc == _RESETS
-        return sense.asc == _RESETS or sense.code in _HARMLESS
+            return not self._met and attention.asc == _RESETS
+        return attention.asc == _RESETS or attention.code in _HARMLESS
 
     def close(self) -> None:
         """Leave the unit, and no registration behind."""
@@ -153,3 +146,14 @@ class Contact:
                 self._answer(Command(cdb, [Inline(data)], timeout=_SHORT))
         with suppress(NdmpdError, OSError):
             self._transport.close()
+
+
+def _attention(result: Result) -> Sense | None:
+    """The unit attention that came instead of the command, if one did."""
+    if result.status != Status.CHECK_CONDITION:
+        return None
+    try:
+        sense = Sense.take(result.sense)
+    except WireError:
+        return None
+    return sense if sense.key is SenseKey.UNIT_ATTENTION else None
