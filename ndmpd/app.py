@@ -30,6 +30,7 @@ from ndmpd.admin.inquiry import Inquiry
 from ndmpd.admin.records import Records
 from ndmpd.config import Auth, Datamover, MoverType, Settings
 from ndmpd.config_types import Listen, Virtual
+from ndmpd.devices.claims import left_owned
 from ndmpd.devices.copymanager import CopyManager
 from ndmpd.devices.disk import Disk
 from ndmpd.devices.foreign import foreign
@@ -40,7 +41,7 @@ from ndmpd.formats.registry import butypes
 from ndmpd.net import forkserver
 from ndmpd.net.control import Control
 from ndmpd.net.dataconn import Where, keep_alive
-from ndmpd.net.forkserver import ForkServer, SessionForks, Verb
+from ndmpd.net.forkserver import ForkServer, SessionForks, Verb, Work
 from ndmpd.net.places import Places
 from ndmpd.net.shell import Shell
 from ndmpd.net.watch import Watch
@@ -88,10 +89,10 @@ def serve(settings: Settings) -> None:
     listening = _listening(settings.server.listen)
     tallies = Tallies([name for name, mover in settings.datamover.items() if mover.type is MoverType.SCSI],
                       Places(settings.server.max_sessions).bound)
-    forks = ForkServer(lambda connection, requests, row: run_session(settings, connection, requests,
-                                                                     tallies.tally(row)),
-                       lambda session, connection, counters: run_job(settings, session, connection, counters),
-                       lambda: run_copy_manager(settings))
+    forks = ForkServer(Work(
+        lambda connection, requests, row: run_session(settings, connection, requests, tallies.tally(row)),
+        lambda session, connection, counters: run_job(settings, session, connection, counters),
+        lambda: run_copy_manager(settings), lambda: run_cleaning(settings)))
     try:
         _Listener(settings, listening, forks, tallies).run()
     finally:
@@ -173,6 +174,7 @@ class _Listener:
         self._reactor.addSystemEventTrigger("before", "shutdown", door.stop)
         if _has_san(self._settings):
             self._start_copy_manager()
+        self._clean()
         self._reactor.run()
 
     def _ask(self, session: int, answer: int) -> None:
@@ -241,6 +243,16 @@ class _Listener:
         self._desk.ended(number, status)
         level = logging.INFO if status == 0 else logging.ERROR
         log.log(level, "session %d ended with status %d", number, status)
+        self._clean()
+
+    def _clean(self) -> None:
+        """Free what sessions owned that are dead, this server's or a former one's."""
+        if not any(left_owned(self._settings.server.state_dir / "run")):
+            return
+        try:
+            forkserver.send(self._forks.control, Verb.CLEAN, 0)
+        except OSError as failure:
+            log.error("no process can be made to free the devices of a session that died: %s", failure)
 
 
 class _NoFigures:
@@ -395,6 +407,15 @@ def run_copy_manager(settings: Settings) -> None:
     Path("/proc/self/comm").write_text(copy_manager_server.PROCESS_NAME)
     disks = [("disk", name, disk) for name, disk in settings.disk.items()]
     copy_manager_server.serve(settings.server.state_dir / "san", foreign=foreign(disks, settings.initiator))
+
+
+def run_cleaning(settings: Settings) -> None:
+    """A process that frees the drives and changers of sessions that died."""
+    opener = Opener(settings)
+    try:
+        opener.free_left()
+    finally:
+        opener.close()
 
 
 def run_job(settings: Settings, session: socket.socket, connection: socket.socket, counters: int) -> None:

@@ -141,6 +141,7 @@ device = "st0"
     ('[drive.a]\ndevice = "virtual:x"\nonline = "perhaps"', "drive.a.online", "true or false"),
     ('[datamover.x]\ntype = "SCSI"', "datamover.x.device", "is missing"),
     ('[datamover.x]\ntype = "NAS"\ndevice = "/dev/sg1"', "datamover.x.device", "is this machine itself"),
+    ('[datamover.NAS]\ntype = "SCSI"\ndevice = "/dev/sg1"', "datamover.NAS", "choose another"),
     ('[datamover.x]\ntype = "FC"', "datamover.x.type", "'NAS' or 'SCSI'"),
     ('[datamover.x]\ntype = "NAS"\nbatchsize = "9MB"', "datamover.x.batchsize", "greater than or equal to "
                                                                                 "10000000"),

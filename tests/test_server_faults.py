@@ -25,6 +25,7 @@ from ndmpd.client.auth import authenticate
 from ndmpd.client.connection import Connection, await_posts
 from ndmpd.client.errors import ClientError, Unreachable
 from ndmpd.client.url import ServerUrl
+from ndmpd.devices.claims import left_owned
 from protocol.ndmp.codes import (
     AddrType,
     ConnectionStatusReason,
@@ -90,10 +91,12 @@ class Live:
 
     def at_rest(self) -> None:
         """No process, socket or descriptor is left of any session."""
-        within(PATIENCE, lambda: not self.forked(), "processes of a session are left")
+        run = self.server.state / "run"
+        within(PATIENCE, lambda: not self.forked() and not any(left_owned(run)),
+               "processes of a session are left, or a drive is kept from other heads")
         (fork_server,) = children(self.pid)
         assert len(os.listdir(f"/proc/{fork_server}/fd")) < 16
-        assert [one.name for one in (self.server.state / "run").iterdir() if one.is_socket()] == [SOCKET]
+        assert [one.name for one in run.iterdir() if one.is_socket()] == [SOCKET]
 
 
 @pytest.fixture(scope="module")

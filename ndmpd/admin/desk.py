@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 LONGEST_GRACE = 600
 """Seconds that a session may be given to end."""
-_REAPED = 10.0
+REAPED = 10.0
 """Seconds for SIGKILL to take effect: longer only where the kernel waits for a device."""
 _CLEAN = (0, -15)
 """Statuses of a session that ended as it should; by SIGTERM only before it had begun."""
@@ -132,7 +132,7 @@ class Desk:
                     outcome.callback({"session": session, "how": _how(status), "status": status,
                                       "seconds": round(time.monotonic() - began, 3)})
 
-            late = self._reactor.callLater(within + _REAPED, tell, None)
+            late = self._reactor.callLater(within + REAPED, tell, None)
             self._ending.setdefault(number, []).append(tell)
             try:
                 self._kill(number, within)

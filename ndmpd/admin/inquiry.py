@@ -51,7 +51,10 @@ class Inquiry:
             self._reactor.callLater(0, self._ask, round_, numbers[_AT_ONCE:])
 
     def _begin(self, number: int) -> _Asked | None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:  # no descriptor is left
+            return None
         with theirs:
             try:
                 self._forward(number, theirs.fileno())

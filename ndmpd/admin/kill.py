@@ -7,12 +7,11 @@ from pathlib import Path
 
 import click
 
-from ndmpd.admin.desk import LONGEST_GRACE
+from ndmpd.admin.desk import LONGEST_GRACE, REAPED
 from ndmpd.admin.question import PATIENCE, Document, Exit, Unanswered, ask, of_a_server, state_dir
 
 GRACE = 30
 """Seconds that a session has to end by itself, unless told otherwise: a drive may have a buffer to write."""
-_REAPING = 10.0
 
 
 @click.command()
@@ -30,7 +29,7 @@ def kill(context: click.Context, number: int, within: int, config: Path | None, 
     """
     try:
         done = ask(state_dir(config, embedded), {"ask": "kill", "id": number, "within": within},
-                   within + _REAPING + PATIENCE)
+                   within + REAPED + PATIENCE)
     except Unanswered as why:
         click.echo(str(why), err=True)
         context.exit(why.exit_status)

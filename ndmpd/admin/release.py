@@ -10,7 +10,7 @@ from ndmpd.admin.question import Exit
 from ndmpd.config import Settings
 from ndmpd.devices.errors import DeviceBusy, NoSuchDevice
 from ndmpd.devices.opener import Opener
-from ndmpd.errors import NdmpdError
+from ndmpd.services.outcome import FAILURES
 
 
 def release(context: click.Context, settings: Settings, device: str, as_json: bool) -> None:
@@ -21,7 +21,7 @@ def release(context: click.Context, settings: Settings, device: str, as_json: bo
     try:
         (settings.server.state_dir / "run").mkdir(mode=0o700, exist_ok=True)
         held = opener.release(device)
-    except (NdmpdError, OSError) as error:
+    except FAILURES as error:
         see = "; see `ndmpd sessions`" if isinstance(error, DeviceBusy) else ""
         click.echo(f"{error}{see}", err=True)
         context.exit(Exit.NO_SESSION if isinstance(error, NoSuchDevice) else Exit.NO_ANSWER)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import time
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 from ndmpd.config import Datamover, Settings, Shared, Unit
 from ndmpd.config_types import Iscsi, Virtual
+from ndmpd.devices.claims import claim, left_owned
 from ndmpd.devices.copymanager import ENDS_WITHIN, CopyManager
 from ndmpd.devices.embedded import EmbeddedTransport
 from ndmpd.devices.errors import DeviceBusy, NoSuchDevice, UnitDown
@@ -66,10 +64,22 @@ class Opener:
         finally:
             owned.close()
 
+    def free_left(self) -> None:
+        """Let other heads have the drives and changers that dead sessions of this one owned. What cannot be
+        freed now is logged, and stays for the next who opens it.
+        """
+        for name in list(left_owned(self._run_dir)):
+            try:
+                self.device(name).close()
+                log.info("%s: a session that died owned it; it is free", name)
+            except NdmpdError as failure:
+                log.warning("%s: a session that died owned it, and it cannot be freed yet: %s", name, failure)
+
     def borrow(self, name: str) -> Transport:
         """A drive that another session of this head owns and lends, for copies (see ``Borrowed``)."""
         unit, kind = self._shared(name)
-        return Borrowed(self._open(name, unit, kind), name, self.head)
+        head = self.head
+        return Borrowed(self._open(name, unit, kind), name, head)
 
     def await_copies(self, name: str) -> None:
         """Return once no session's copies move the tape of a drive that this one has lent. Raises DeviceBusy
@@ -99,11 +109,12 @@ class Opener:
 
     def _exclusive(self, name: str) -> Exclusive:
         unit, kind = self._shared(name)
-        claim = _claim(self._run_dir, name)
+        head = self.head  # which may not be known: before there is a transport to close
+        held = claim(self._run_dir, name)
         try:
-            return Exclusive(self._open(name, unit, kind), claim, name, self.head, unit.preempt)
+            return Exclusive(self._open(name, unit, kind), held, name, head, unit.preempt)
         except BaseException:
-            os.close(claim)
+            held.close()
             raise
 
     def _fence(self, drive: str) -> None:
@@ -169,13 +180,3 @@ class Opener:
             self._nexus.close()
             self._nexus = None
 
-
-def _claim(run_dir: Path, name: str) -> int:
-    """Lock the unit's claim file; the kernel gives it up with the process. Raises DeviceBusy."""
-    claim = os.open(run_dir / f"{name}.claim", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(claim)
-        raise DeviceBusy(f"{name} is in use by another session") from error
-    return claim

@@ -14,11 +14,11 @@ exclude each other by a lock of this machine; what is here is between heads.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ndmpd.devices.claims import Claim
 from ndmpd.devices.errors import DeviceBusy, DeviceError, TransportError
 from ndmpd.devices.heads import Head, made_by_a_head
 from ndmpd.devices.unit import Unit
@@ -252,7 +252,7 @@ class Exclusive:
     took it has gone: what it did with the unit is not known here.
     """
 
-    def __init__(self, transport: Transport, claim: int, name: str, head: Head,
+    def __init__(self, transport: Transport, claim: Claim, name: str, head: Head,
                  preempt: Collection[str] = ()) -> None:
         self._transport = transport
         self._claim = claim
@@ -268,15 +268,22 @@ class Exclusive:
         """Own the unit, or make sure of it after a reset. Raises DeviceBusy, DeviceError, TransportError."""
         if self._lost:
             raise DeviceBusy(f"{self._listening.name} was taken from this session by another head or host")
-        self._ownership.take()
+        self._claim.own()
+        try:
+            self._ownership.take()
+        except DeviceBusy:
+            self._claim.disown()
+            raise
 
     def seize(self) -> str | None:
         """Own the unit whoever held it; who that was."""
+        self._claim.own()
         return self._ownership.seize()
 
     def disown(self) -> None:
         """Let other heads have it; this session's claim stays until ``close``."""
         self._ownership.give_up()
+        self._claim.disown()
 
     def execute(self, command: Command) -> Result:
         if command.cdb[:1] not in _ATTENTION_FREE:
@@ -303,8 +310,7 @@ class Exclusive:
             try:
                 self._transport.close()
             finally:
-                with suppress(OSError):
-                    os.close(self._claim)
+                self._claim.close()
 
 
 _ATTENTION_FREE = frozenset(bytes((opcode,)) for opcode in (

@@ -36,13 +36,19 @@ _LAST_FD = (1 << 31) - 1
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
-RunSession = Callable[[socket.socket, socket.socket, int], None]
-"""Runs a session on (control connection, its socket to the fork server, the place of its tally) until it is
-over."""
-RunCopyManager = Callable[[], None]
-"""Runs the copy manager of the embedded SAN until it is ended."""
-RunJob = Callable[[socket.socket, socket.socket, int], None]
-"""Runs a data process on (socket to its session, data connection, descriptor of the counters)."""
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is done in forked processes; each ends when that returns."""
+
+    session: Callable[[socket.socket, socket.socket, int], None]
+    """On (control connection, its socket to the fork server, the place of its tally), until it is over."""
+    job: Callable[[socket.socket, socket.socket, int], None]
+    """A data process, on (socket to its session, data connection, descriptor of the counters)."""
+    copy_manager: Callable[[], None]
+    """That of the embedded SAN, until it is ended."""
+    cleaning: Callable[[], None]
+    """Devices that dead sessions owned are freed for other heads."""
 
 
 class Verb(IntEnum):
@@ -62,6 +68,8 @@ class Verb(IntEnum):
     """[number] fork the copy manager of the embedded SAN."""
     ASK = 8
     """[number] have that session give its account; descriptor: to whom. Told to the session, as 0."""
+    CLEAN = 9
+    """[number] fork a process that frees the devices of dead sessions; nobody is told of its end."""
 
 
 _FDS = {Verb.SESSION: 1, Verb.JOB: _MAX_FDS, Verb.ASK: 1}
@@ -76,7 +84,10 @@ def send(end: socket.socket, verb: Verb, number: int, status: int = 0, fds: Sequ
 def receive(end: socket.socket) -> tuple[Verb, int, int, list[int]] | None:
     """The next message, None where the other end is gone."""
     fds = array.array("i")
-    data, ancillary, _, _ = end.recvmsg(_MESSAGE.size, socket.CMSG_SPACE(_MAX_FDS * fds.itemsize))
+    try:
+        data, ancillary, _, _ = end.recvmsg(_MESSAGE.size, socket.CMSG_SPACE(_MAX_FDS * fds.itemsize))
+    except ConnectionResetError:  # gone with messages that it had not read
+        return None
     for level, kind, rights in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(rights[: len(rights) - len(rights) % fds.itemsize])
@@ -89,12 +100,12 @@ def receive(end: socket.socket) -> tuple[Verb, int, int, list[int]] | None:
 class ForkServer:
     """The parent's handle, made before any thread or reactor exists. ``control`` speaks in ``Verb``."""
 
-    def __init__(self, run_session: RunSession, run_job: RunJob, run_copy_manager: RunCopyManager) -> None:
+    def __init__(self, work: Work) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if self.pid == 0:
             self.control.close()
-            _become(lambda: _Server(theirs, run_session, run_job, run_copy_manager).serve())
+            _become(lambda: _Server(theirs, work).serve())
         theirs.close()
 
     def close(self) -> None:
@@ -140,12 +151,9 @@ class _Child:
 
 
 class _Server:
-    def __init__(self, control: socket.socket, run_session: RunSession, run_job: RunJob,
-                 run_copy_manager: RunCopyManager) -> None:
+    def __init__(self, control: socket.socket, work: Work) -> None:
         self._control = control
-        self._run_session = run_session
-        self._run_job = run_job
-        self._run_copy_manager = run_copy_manager
+        self._work = work
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
@@ -197,11 +205,13 @@ class _Server:
             elif verb is Verb.JOB:
                 session, connection = (socket.socket(fileno=os.dup(fd)) for fd in fds[:2])
                 self._fork(_Child(number, asker), [session.fileno(), connection.fileno(), fds[2]],
-                           lambda: self._run_job(session, connection, fds[2]))
+                           lambda: self._work.job(session, connection, fds[2]))
                 session.close()
                 connection.close()
             elif verb is Verb.COPY_MANAGER:
-                self._fork(_Child(number, asker, awaited=True), [], self._run_copy_manager)
+                self._fork(_Child(number, asker, awaited=True), [], self._work.copy_manager)
+            elif verb is Verb.CLEAN:
+                self._fork(_Child(number, asker), [], self._work.cleaning)
             elif verb is Verb.KILL:
                 self._end(number, asker, status or GRACE)
             elif verb is Verb.LOGGED_IN:
@@ -226,7 +236,7 @@ class _Server:
     def _fork_session(self, asker: socket.socket, number: int, connection: socket.socket, tally: int) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._fork(_Child(number, asker, ours, awaited=True), [connection.fileno(), theirs.fileno()],
-                   lambda: self._run_session(connection, theirs, tally))
+                   lambda: self._work.session(connection, theirs, tally))
         connection.close()
         theirs.close()
         self._selector.register(ours, selectors.EVENT_READ)

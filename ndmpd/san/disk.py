@@ -26,7 +26,7 @@ from ndmpd.san.errors import CheckCondition, refused
 from ndmpd.san.folder import San
 from ndmpd.san.holes import runs, zero
 from ndmpd.san.locks import SharedFile
-from ndmpd.san.modes import ModeRow, Modes
+from ndmpd.san.modes import TASK_ABORTED_STATUS, ModeRow, Modes
 from ndmpd.san.primary import PRIMARY_OPERATIONS
 from ndmpd.san.task import Operation, OperationTable, Task
 from ndmpd.san.unit import Unit
@@ -269,8 +269,12 @@ class Disk(Unit):
 
     @property
     def capacity(self) -> Capacity:
-        return Capacity(os.lseek(self.file.fd, 0, os.SEEK_END) // self.block_length, self.block_length,
+        return Capacity(self._blocks, self.block_length,
                         provisioned=True, reads_zeros=True, physical_exponent=self._physical.bit_length() - 1)
+
+    @property
+    def _blocks(self) -> int:
+        return os.lseek(self.file.fd, 0, os.SEEK_END) // self.block_length
 
     @property
     def _physical(self) -> int:
@@ -279,7 +283,7 @@ class Disk(Unit):
 
     def check(self, lba: int, blocks: int) -> None:
         """CheckCondition where the blocks do not lie on the disk."""
-        if lba + blocks > self.capacity.blocks:
+        if lba + blocks > self._blocks:
             raise refused(Asc.LBA_OUT_OF_RANGE)
 
     def check_writable(self) -> None:
@@ -306,7 +310,8 @@ class Disk(Unit):
 
     def modes(self) -> Modes:
         blocks = min(self.capacity.blocks, 0xFFFFFF)
-        return Modes((ModeRow(_CACHING, bytes((_WRITE_CACHE, *bytes(17)))), ModeRow(_CONTROL, bytes(10))),
+        return Modes((ModeRow(_CACHING, bytes((_WRITE_CACHE, *bytes(17)))),
+                      ModeRow(_CONTROL, TASK_ABORTED_STATUS)),
                      specific=DiskSpecific(self.read_only, fua=True).put(),
                      block=BlockDescriptor(0, blocks, self.block_length))
 

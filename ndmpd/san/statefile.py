@@ -46,6 +46,8 @@ class StateFile:
 
     def load(self) -> bytes | None:
         """The state last stored; None if there is none."""
+        if self._stands():
+            return self._payload
         # A reader without the lock can meet a slot that is being written, and then, late, the other one.
         for _ in range(100):
             heads = [os.pread(self.file.fd, _AT_ONCE, at * SLOT) for at in (0, 1)]
@@ -62,6 +64,13 @@ class StateFile:
                 break
         self._sequence, self._slot, self._payload = 0, 1, None
         return None
+
+    def _stands(self) -> bool:
+        """Whether the state is the one last loaded, which is asked with every command: the next store goes to
+        the other slot, where there still is the state before it, or nothing.
+        """
+        head = os.pread(self.file.fd, _OVERHEAD, (1 - self._slot) * SLOT)
+        return self._sequence_of(head) == self._sequence - 1 if self._sequence else not head
 
     def _sequence_of(self, head: bytes) -> int:
         if len(head) < _OVERHEAD or head[:4] != _MAGIC:

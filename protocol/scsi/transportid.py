@@ -84,7 +84,8 @@ def take_transport_id(data: Buffer, at: int = 0) -> tuple[TransportId, int]:
         text = name.decode()
     except UnicodeDecodeError:
         text = ""
-    if not zero or any(rest) or not text or len(name) > _MAX_ISCSI:
+    # RFC 7143 4.2.7: no control characters and no spaces; what is shown to people keeps to its line.
+    if not zero or any(rest) or not text.isprintable() or not text or len(name) > _MAX_ISCSI:
         raise ParameterError("an iSCSI TransportID without a proper name", at + _HEAD.size)
     if field["format"] == _NAME_ALONE:
         return IscsiPort(text), end

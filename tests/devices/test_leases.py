@@ -19,8 +19,11 @@ def died_copying(run: Path, manager: str, drive: str) -> None:
     """A process takes a lease, begins a copy, and is killed."""
     pid = os.fork()
     if pid == 0:
-        taken(run, manager, 9).begin(drive)
-        os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            taken(run, manager, 9).begin(drive)
+            os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
     os.waitpid(pid, 0)
 
 

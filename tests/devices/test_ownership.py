@@ -108,6 +108,16 @@ def test_a_key_file_that_somebody_wrote_is_not_guessed_at(tmp_path: Path, text: 
         Head.of(tmp_path, "a")
 
 
+def test_a_head_that_does_not_know_its_key_opens_nothing(head: OpenHead,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    opener = head("a")
+    (opener._run_dir.parent / FILE).write_text("zz")
+    monkeypatch.setattr(opener, "_open", lambda *_: pytest.fail("a transport that nobody closes"))
+    for use in opener.device, opener.borrow:
+        with pytest.raises(NdmpdError, match="holds no reservation key"):
+            use("tape0")
+
+
 def test_a_key_file_that_was_made_and_not_written_is_written(tmp_path: Path) -> None:
     (tmp_path / FILE).touch()
     assert Head.of(tmp_path, "a") == Head.of(tmp_path, "a")

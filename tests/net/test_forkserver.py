@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ndmpd.net import forkserver
-from ndmpd.net.forkserver import ForkServer, SessionForks, Verb, receive, send
+from ndmpd.net.forkserver import ForkServer, SessionForks, Verb, Work, receive, send
 
 PATIENCE = 10.0
 
@@ -85,6 +85,11 @@ def copy_manager() -> None:
     signal.pause()
 
 
+def cleaning() -> None:
+    """Long enough to be seen."""
+    time.sleep(0.3)
+
+
 @pytest.fixture(autouse=True)
 def no_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test runner has one installed, which a fork server must never have."""
@@ -93,7 +98,7 @@ def no_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def forks() -> Iterator[ForkServer]:
-    server = ForkServer(session, job, copy_manager)
+    server = ForkServer(Work(session, job, copy_manager, cleaning))
     yield server
     server.close()
     assert not os.path.exists(f"/proc/{server.pid}")
@@ -217,7 +222,7 @@ def test_a_job_is_ended_by_its_number_and_only_for_its_own_session(forks: ForkSe
 
 def test_a_job_that_does_not_listen_is_killed_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forkserver, "GRACE", 0.3)
-    forks = ForkServer(session, stubborn, copy_manager)
+    forks = ForkServer(Work(session, stubborn, copy_manager, cleaning))
     try:
         connection = opened(forks)
         assert ask(connection, "job1") == "here"
@@ -234,6 +239,15 @@ def test_a_listener_that_is_gone_takes_everything_along(forks: ForkServer) -> No
     assert len(pids) == 2
     forks.close()
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
+def test_a_fork_server_that_died_before_it_read_everything_is_found_to_be_gone() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        send(ours, Verb.KILL, 1)
+        theirs.close()
+        # The kernel tells of what was lost, once, where one looks for a message.
+        assert receive(ours) is None
 
 
 def test_a_request_without_its_descriptor_is_answered_and_harms_nobody(forks: ForkServer) -> None:

@@ -25,6 +25,8 @@ SIZE = 64 * MIB
 BOUND = 60.0
 """Seconds in which every job has ended, whatever happened to it."""
 MOVERS = ("NAS", "SCSI")
+NAS_AND_SLOW_SCSI = ("NAS", pytest.param("SCSI", marks=pytest.mark.slow))
+"""For faults after which a copy is given half a minute to end."""
 
 
 @dataclass(slots=True)
@@ -146,7 +148,7 @@ def test_a_node_that_dies_in_mid_restore_and_comes_back(site: Site, mover: str) 
     site.next_jobs(mover)
 
 
-@pytest.mark.parametrize("mover", MOVERS)
+@pytest.mark.parametrize("mover", NAS_AND_SLOW_SCSI)
 def test_a_node_that_does_not_come_back_ends_the_job_and_serves_the_next_once_it_does(
     site: Site, mover: str
 ) -> None:
@@ -180,7 +182,7 @@ Cut = Callable[[Link], None]
 CUTS = pytest.mark.parametrize("cut", [Link.swallow, Link.reset], ids=["swallowed", "reset"])
 
 
-@pytest.mark.parametrize("mover", MOVERS)
+@pytest.mark.parametrize("mover", NAS_AND_SLOW_SCSI)
 @CUTS
 def test_a_link_that_is_cut_for_good_in_mid_backup(
     site: Site, far: Head, link: Link, mover: str, cut: Cut
@@ -193,6 +195,7 @@ def test_a_link_that_is_cut_for_good_in_mid_backup(
     site.next_jobs(mover, far)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mover", MOVERS)
 @CUTS
 def test_a_link_that_is_cut_for_good_in_mid_restore(
@@ -281,14 +284,129 @@ def test_a_head_that_dies_in_mid_backup_is_no_hindrance_to_the_next(site: Site, 
     assert beginning_of(site.node.tape("tape0"), site.whole)
 
 
-def test_a_second_head_is_told_who_has_the_drive(site: Site, far: Head, link: Link) -> None:
-    told: list[Done] = []
+def test_a_second_head_is_told_who_has_the_drive_while_the_first_works(
+    site: Site, link: Link, tmp_path: Path
+) -> None:
+    first, told = rig.head(tmp_path / "first", link.port, ""), []
+    first.start()
+    try:
+        with meanwhile(
+            site.writing(),
+            (0, link.swallow), (0, lambda: told.append(rig.asked_for(site.head, "tape0"))), (0, link.heal),
+        ):  # fmt: skip
+            done = site.back_up("SCSI", head=first)
+        assert told == ["DEVICE_BUSY"]
+        assert f"initiator {rig.INITIATOR}.first," in site.head.log_file.read_text()
+        assert done.status == 0 and site.node.tape("tape0") == site.whole, done
+    finally:
+        first.stop()
 
-    def ask() -> None:
-        told.append(rig.in_a_process(site.head, "backup", "/vol/disk0", "-B", "image", "--drive", "tape0"))
 
-    with meanwhile(site.writing(), (0, link.swallow), (0, ask), (0, link.heal)):
-        done = site.back_up("SCSI", head=far)
-    assert "DEVICE_BUSY" in told[0].output, told
-    assert "tests.far" in site.head.log_file.read_text(), told
-    assert done.status == 0 and site.node.tape("tape0") == site.whole, done
+ALLOWED = """
+[san.target]
+allow = ["{initiator}"]
+[[san.target.user]]
+name = "head"
+secret_file = "{folder}/node.chap"
+"""
+
+
+@contextmanager
+def guarded(folder: Path, secret: str) -> Iterator[Site]:
+    """A node that lets in but one head, by its name and by CHAP."""
+    rig.keep_secret(folder / "node.chap", secret)
+    rig.keep_secret(folder / "head.chap", secret)
+    settings = ALLOWED.format(initiator=f"{rig.INITIATOR}.head", folder=folder)
+    node = Node(folder / "node", settings=settings)
+    node.make(MIB)
+    rig.fill(node.disk("disk0"), 6)
+    login = f'{rig.QUICK}user = "head"\nsecret_file = "{folder}/head.chap"\n'
+    site = Site(node, rig.head(folder / "head", node.port, login), folder)
+    try:
+        node.start()
+        site.head.start()
+        yield site
+    finally:
+        site.head.stop()
+        node.stop()
+
+
+def refused(site: Site, error: str, said: str) -> None:
+    """A backup is, soon, with an error for the DMA, and words for whoever reads the head's log."""
+    done = site.back_up("NAS")
+    assert done.status == 4 and done.seconds < 10 and f"TAPE_OPEN: {error}" in done.output, done
+    assert said in site.head.log_file.read_text(), said
+
+
+def test_a_secret_that_is_changed_at_one_end_keeps_the_head_out_until_the_other_end_has_it_too(
+    tmp_path: Path,
+) -> None:
+    first, second = "one secret of many bytes", "another secret, longer yet"
+    with guarded(tmp_path, first) as site:
+        assert site.back_up("SCSI").status == 0
+        rig.keep_secret(tmp_path / "node.chap", second)
+        site.node.kill()
+        site.node.start()
+        refused(site, "IO", "does not accept the secret of 'head'; correct user and secret_file under")
+        rig.keep_secret(tmp_path / "head.chap", second)
+        site.head.stop()
+        site.head.start()
+        done = site.back_up("SCSI")
+        assert done.status == 0 and site.restore("NAS").status == 0 and site.equal(), done
+        for log in (site.node.log_file, site.head.log_file):
+            assert rig.tells_no_secret(log.read_text(), first, second), log
+
+
+def test_a_head_that_is_not_let_in_or_asks_for_no_unit_is_told_what_to_do(tmp_path: Path) -> None:
+    secret = "one secret of many bytes"
+    with guarded(tmp_path, secret) as site:
+        site.node.settings = site.node.settings.replace(".head", ".nobody")
+        site.node.kill()
+        site.node.start()
+        refused(site, "IO", f"the target does not let {rig.INITIATOR}.head in; allow that initiator name")
+        site.node.settings = site.node.settings.replace(".nobody", ".head")
+        site.node.kill()
+        site.node.start()
+        assert site.back_up("NAS").status == 0
+        site.head.stop()
+        site.head.tables = site.head.tables.replace(":tape0/0", ":tape9/0")
+        site.head.start()
+        refused(site, "NO_DEVICE", "the portal has no such target; see what it has with: ndmpd devices")
+        assert rig.tells_no_secret(site.head.log_file.read_text(), secret)
+
+
+@pytest.fixture
+def usual(site: Site, link: Link, tmp_path: Path) -> Iterator[Head]:
+    """A head with the time limits that one has without saying so."""
+    found = rig.head(tmp_path / "usual", link.port, "")
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mover", MOVERS)
+@CUTS
+def test_a_link_that_is_cut_for_five_seconds_or_for_good_under_the_usual_time_limits(
+    site: Site, usual: Head, link: Link, mover: str, cut: Cut
+) -> None:
+    with meanwhile(site.writing(), (0, lambda: cut(link)), (5, link.heal)):
+        done = site.back_up(mover, head=usual)
+    assert done.status == 0 or cut is Link.reset, done
+    site.judge(done)
+    assert site.back_up(mover, head=usual).status == 0
+    with meanwhile(site.restoring(), (0, lambda: cut(link)), (5, link.heal)):
+        done = site.restore(mover, head=usual)
+    assert done.status == 0 or cut is Link.reset, done
+    site.judge_restore(done)
+    with meanwhile(site.writing(), (0, lambda: cut(link))):
+        done = site.back_up(mover, head=usual)
+    link.heal()
+    site.judge(done)
+    assert site.back_up(mover, head=usual).status == 0
+    with meanwhile(site.restoring(), (0, lambda: cut(link))):
+        done = site.restore(mover, head=usual)
+    link.heal()
+    site.judge_restore(done)
+    site.next_jobs(mover, usual)

@@ -80,10 +80,10 @@ class Site:
             "backup", "/vol/source", "-c", self.folder / drive, "-B", "image", "--drive", drive,
             "-E", f"DATAMOVER={mover}", status=status)
 
-    def restore(self, mover: str, drive: str) -> dict:
+    def restore(self, mover: str, drive: str, status: int = 0) -> dict:
         return Ndmpc(self.server.agent).run(
             "restore", "-c", self.folder / drive, "--to", "/vol/target", "--drive", drive,
-            "-E", f"DATAMOVER={mover}")
+            "-E", f"DATAMOVER={mover}", status=status)
 
     def tape(self, drive: str) -> bytes:
         image = self.folder / f"{drive}.tap"
@@ -258,6 +258,27 @@ def test_a_source_that_dies_under_a_copy_leaves_a_tape_without_a_wrong_record_an
     assert whole == site.tape("tape0")
     kept = len(torn) - MARKS
     assert torn[:kept] == whole[:kept]
+
+
+def test_a_destination_that_dies_under_a_copy_ends_it_and_comes_back(tgt_site: Site) -> None:
+    site = tgt_site
+    assert site.tgt is not None
+    site.back_up("SCSI", "tape1")
+    before = site.disks[1].read_bytes()
+    for mover in ("SCSI", "AUTO"):
+        with killed_after(site.tgt, lambda: at(site.disks[1], 20 * MIB) != before[20 * MIB:][:16]):
+            report = site.restore(mover, "tape1", status=3)
+        assert "not reachable (0D/02)" in str(report["messages"])
+        site.disks[1].write_bytes(before)
+        site.tgt.start()
+    assert site.restore("SCSI", "tape1")["remarks"] == []
+    assert site.restored()
+
+
+def at(disk: Path, place: int) -> bytes:
+    with disk.open("rb") as file:
+        file.seek(place)
+        return file.read(16)
 
 
 @contextmanager

@@ -92,6 +92,13 @@ def test_a_san_of_before_there_was_a_choice_has_blocks_of_512(mixed: San) -> Non
     assert San.open(mixed.path).unit("disk0").block_length == 512
 
 
+@pytest.mark.parametrize("text", ["[]", '{"units": []}', '{"units": {"disk0": 7}}', '{"units": {"a": {}}}'])
+def test_settings_that_make_no_sense_are_named_with_what_to_do(mixed: San, text: str) -> None:
+    (mixed.path / "san.json").write_text(text)
+    with pytest.raises(SanError, match=r"san\.json cannot be read .*restore it from a backup"):
+        San.open(mixed.path)
+
+
 def test_other_blocks_are_refused(mixed: San, tmp_path: Path) -> None:
     with pytest.raises(SanError, match="blocks of 520 bytes; give it blocks of 512 or 4096"):
         create(tmp_path / "a", block_length=520)

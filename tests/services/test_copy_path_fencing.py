@@ -20,6 +20,7 @@ from ndmpd.services.transfer import Mover
 from protocol.ndmp.codes import MoverMode
 from protocol.scsi.spc import DeviceType
 from tests.services.copy_rig import CopyRig, Place, content, image
+from tests.services.rig import PATIENCE
 from tests.sweep import verdict
 
 RECORD = 4096
@@ -47,20 +48,25 @@ def test_a_killed_session_leaves_no_copy_behind_whoever_opens_its_drive(place: P
     pieces = image([(0, 2000), (2008, 900), (3000, 900)])
     child = os.fork()
     if not child:
-        rig = CopyRig(place, Mover.SCSI, batch=1 << 30)
-        theirs, _, _ = rig.send(pieces, local=True)
-        rig.start(theirs, MoverMode.READ, RECORD, local=True)
-        rig.next()
-        time.sleep(60)
-        os._exit(0)
-    operations = place.server.operations
-    deadline = time.monotonic() + 10
-    while not operations._running:
-        assert time.monotonic() < deadline, "no copy began"
-        time.sleep(0.002)
-    time.sleep(after)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+        try:
+            rig = CopyRig(place, Mover.SCSI, batch=1 << 30)
+            theirs, _, _ = rig.send(pieces, local=True)
+            rig.start(theirs, MoverMode.READ, RECORD, local=True)
+            rig.next()
+            time.sleep(60)
+        finally:
+            # Else what goes wrong here would go on as a second process of these tests.
+            os._exit(0)
+    try:
+        operations = place.server.operations
+        deadline = time.monotonic() + PATIENCE
+        while not operations._running:
+            assert time.monotonic() < deadline, "no copy began"
+            time.sleep(0.002)
+        time.sleep(after)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     opener = Opener(Settings.embedded(tmp_path))
     drive = TapeDrive(opener.device("tape0"), "tape0")
     drive.open()

@@ -12,12 +12,14 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from ndmpd.client.errors import ClientError
+from ndmpd.config import Settings
+from ndmpd.devices.opener import Opener
 from ndmpd.san import San
 from protocol.ndmp.codes import DataHaltReason, MoverHaltReason
 from protocol.ndmp.notify import NotifyDataHaltedPost
@@ -70,6 +72,9 @@ class Ground:
         return self.on_tape()
 
     def on_tape(self) -> list[bytes]:
+        """Of a drive that a killed session may have left reserved: the head it was of takes it over."""
+        with closing(Opener(Settings.embedded(self.live.server.state))) as opener:
+            opener.release("tape0")
         return verdict.records_of(verdict.objects(self.san, RECORD))
 
     def restored(self) -> None:

@@ -49,7 +49,7 @@ class Foreign:
 class Contact:
     """One path, open when made. Raises NdmpdError, OSError and WireError where it cannot be.
 
-    ``broken``: a command got no answer, so that this path is not for another copy. ``key``: the reservation
+    ``broken``: commands get no answer, so that this path is not for another copy. ``key``: the reservation
     key that was registered by this path, 0 for none.
     """
 
@@ -58,6 +58,7 @@ class Contact:
         self.broken = False
         self.key = 0
         self._met = False
+        self._lost = False
         self._transport = unit.open()
         try:
             self.designators = self._identify()
@@ -103,19 +104,23 @@ class Contact:
             try:
                 result = self._answer(command)
             except (NdmpdError, OSError) as failure:
-                self.broken = not again
                 if not again:
+                    # A drive is given another chance on this path, which it may know by a registration.
+                    self.broken = self._lost or self.unit.type is DeviceType.DISK
+                    self._lost = True
                     raise
                 _log.info("%s: %s; once more", self.unit.name, failure)
                 again = False
                 continue
-            if attentions >= _ATTENTIONS or not self._passes(result):
+            self._lost = False
+            told = _attention(result)
+            if told is not None and self._identify() != self.designators:
+                self.broken = True
+                raise NdmpdError(f"{self.unit.name}: the unit there is another one now")
+            if told is None or attentions >= _ATTENTIONS or not self._says_nothing(told):
                 self._met = self._met or result.status == Status.GOOD
                 return result
             attentions += 1
-            if self._identify() != self.designators:
-                self.broken = True
-                raise NdmpdError(f"{self.unit.name}: the unit there is another one now")
 
     def _answer(self, command: Command) -> Result:
         patience = time.monotonic() + _BUSY_FOR
@@ -127,18 +132,10 @@ class Contact:
                 return result
             time.sleep(_BUSY_PAUSE)
 
-    def _passes(self, result: Result) -> bool:
-        if result.status != Status.CHECK_CONDITION:
-            return False
-        try:
-            sense = Sense.take(result.sense)
-        except WireError:
-            return False
-        if sense.key is not SenseKey.UNIT_ATTENTION:
-            return False
+    def _says_nothing(self, attention: Sense) -> bool:
         if self.unit.type is DeviceType.TAPE:
-            return not self._met and sense.asc == _RESETS
-        return sense.asc == _RESETS or sense.code in _HARMLESS
+            return not self._met and attention.asc == _RESETS
+        return attention.asc == _RESETS or attention.code in _HARMLESS
 
     def close(self) -> None:
         """Leave the unit, and no registration behind."""
@@ -149,3 +146,14 @@ class Contact:
                 self._answer(Command(cdb, [Inline(data)], timeout=_SHORT))
         with suppress(NdmpdError, OSError):
             self._transport.close()
+
+
+def _attention(result: Result) -> Sense | None:
+    """The unit attention that came instead of the command, if one did."""
+    if result.status != Status.CHECK_CONDITION:
+        return None
+    try:
+        sense = Sense.take(result.sense)
+    except WireError:
+        return None
+    return sense if sense.key is SenseKey.UNIT_ATTENTION else None

@@ -87,12 +87,16 @@ class Reach:
 
     def _drive(self, unit: Foreign, designator: Designator, nexus: str) -> Contact:
         with self._changed:
-            contact = self._drives.get((nexus, unit.name))
-        if contact is None or contact.broken:
-            contact = self._connect(unit, designator)
-            with self._changed:
-                self._drives[nexus, unit.name] = contact
-        return contact
+            kept = self._drives.get((nexus, unit.name))
+        if kept is not None and not kept.broken:
+            return kept
+        contact = self._connect(unit, designator)
+        with self._changed:
+            # Of two copies of a nexus that begin at a time, one may have been quicker.
+            used = self._drives.setdefault((nexus, unit.name), contact)
+        if used is not contact:
+            contact.close()
+        return used
 
     def _connect(self, unit: Foreign, designator: Designator) -> Contact:
         try:
@@ -115,6 +119,8 @@ class Reach:
     def give(self, contact: Contact) -> None:
         """It is not used for now. Those of drives stay with their nexus, until ``lose``."""
         if contact.broken:
+            with self._changed:
+                self._drives = {key: one for key, one in self._drives.items() if one is not contact}
             contact.close()
             self._forget(contact.unit)
             return

@@ -12,7 +12,7 @@ from ndmpd.san.target.channel import Channel
 from ndmpd.san.target.exchange import Exchange
 from ndmpd.san.target.numbers import CommandWindow, following
 from ndmpd.san.target.parameters import Parameters
-from protocol.iscsi.pdu import DataIn, Pdu, ScsiResponse
+from protocol.iscsi.pdu import Pdu, ScsiResponse, put_data_in, put_good
 from protocol.scsi.command import Status
 
 
@@ -44,38 +44,41 @@ class Sender:
         command = exchange.command
         size = min(result.transferred, command.length) if room is not None else 0
         residual = _residual(exchange, result)
-        signs: dict[str, Any] = {"overflow": int(residual < 0), "underflow": int(residual > 0),
-                                 "residual": abs(residual)}
-        if not size or room is None:
-            self._respond(exchange, result, busy, 0, signs)
+        good = result.status == Status.GOOD
+        count = 0
+        if size and room is not None:
+            with self._lock:
+                count = self._data(exchange, room[:size], busy, residual if good else None)
+            if good:
+                return
+        elif good:
+            with self._lock:
+                numbers = self._window.expected, self._window.limit(busy)
+                self._channel.send((put_good(exchange.tag, numbers, self._next(), residual), b""))
             return
-        collapsed = result.status == Status.GOOD
-        with self._lock:
-            count = self._data(exchange, room[:size], busy, signs if collapsed else None)
-        if not collapsed:
-            self._respond(exchange, result, busy, count, signs)
-
-    def _respond(self, exchange: Exchange, result: Result, busy: int, count: int,
-                 signs: dict[str, Any]) -> None:
         sense = len(result.sense).to_bytes(2, "big") + result.sense if result.sense else b""
         self.send(ScsiResponse, sense, busy=busy, task_tag=exchange.tag, status=result.status,
-                  exp_data_sn=count, **signs)
+                  exp_data_sn=count, overflow=int(residual < 0), underflow=int(residual > 0),
+                  residual=abs(residual))
 
-    def _data(self, exchange: Exchange, view: memoryview, busy: int, signs: dict[str, Any] | None) -> int:
-        """Data-In PDUs, the last with the status GOOD if ``signs`` are given; returns how many."""
+    def _next(self) -> int:
+        """The status number of now, which is used up."""
+        number = self._stat_sn
+        self._stat_sn = following(number)
+        return number
+
+    def _data(self, exchange: Exchange, view: memoryview, busy: int, residual: int | None) -> int:
+        """Data-In PDUs, the last with the status GOOD if there is a ``residual``; returns how many."""
         size, burst, longest = len(view), self._parameters.max_burst, self._parameters.max_send
+        numbers = self._window.expected, self._window.limit(busy)
         pdus: list[tuple[bytes, memoryview]] = []
         at = 0
-        expected, limit = self._window.expected, self._window.limit(busy)
         while at < size:
             end = min(at + longest, size, (at // burst + 1) * burst)
-            fields: dict[str, Any] = {
-                "task_tag": exchange.tag, "final": int(end == size or end % burst == 0), "offset": at,
-                "data_sn": len(pdus), "exp_cmd_sn": expected, "max_cmd_sn": limit}
-            if signs is not None and end == size:
-                fields |= {"has_status": 1, "status": Status.GOOD, "stat_sn": self._stat_sn, **signs}
-                self._stat_sn = following(self._stat_sn)
-            pdus.append((DataIn(**fields).put(end - at), view[at:end]))
+            final = end == size or end % burst == 0
+            ending = (self._next(), residual) if end == size and residual is not None else ()
+            pdus.append((put_data_in(exchange.tag, end - at, final, at, len(pdus), numbers, *ending),
+                         view[at:end]))
             at = end
         self._channel.send(*pdus)
         return len(pdus)

@@ -61,8 +61,9 @@ def test_transport_ids_both_ways(port, data, text):
     PORT_BYTES[:-1], bytes.fromhex("05 00 0010") + b"iqn.a".ljust(20, b"\0"), bytes((0x85,)) + NAME_BYTES[1:],
     NAME_BYTES[:-1] + b"x", bytes.fromhex("05 00 0014") + bytes(20), bytes.fromhex("05 00 0014") + b"x" * 20,
     bytes((0x45,)) + NAME_BYTES[1:], bytes.fromhex("05 00 0014") + b"\xff".ljust(20, b"\0"), FC_BYTES[:-1],
+    bytes.fromhex("05 00 0014") + b"iqn.a\n\x1b[2J".ljust(20, b"\0"),
 ], ids=["cut off", "too short", "reserved format", "bytes after the name", "no name", "no end of the name",
-        "no ISID", "no UTF-8", "another protocol cut off"])
+        "no ISID", "no UTF-8", "another protocol cut off", "control characters"])
 def test_what_is_no_transport_id_is_a_parameter_error(data):
     with pytest.raises(ParameterError):
         take_transport_id(data)

@@ -34,6 +34,8 @@ class Far:
     opened: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     sent: list[tuple[str, int]] = field(default_factory=list)
+    swapped: dict[str, str] = field(default_factory=dict)
+    """What stands in a unit's place now."""
 
     def units(self) -> list[Foreign]:
         return [Foreign(f"far {name}", record.type, lambda name=name: FarPath(self, name))
@@ -62,7 +64,11 @@ class FarPath:
         assert self.most is None or size <= self.most
         if not self._far.up:
             raise TransportError("nobody is at home any more")
-        return self._far.fault(self._far, self._unit, command.cdb) or self._transport.execute(command)
+        result = self._far.fault(self._far, self._unit, command.cdb)
+        if result is None and (other := self._far.swapped.get(self._unit)):
+            self._transport.close()
+            self._transport = EmbeddedTransport(self._far.san.path, other, self._nexus)
+        return result or self._transport.execute(command)
 
     def backing(self, lba: int, blocks: int) -> None:
         return None
@@ -82,7 +88,8 @@ def bad_block(far: Far, lba: int, sense: Sense) -> Iterator[None]:
     """Every READ (16) of that block of disk0 fails."""
     def fault(_: Far, unit: str, cdb: bytes) -> Result | None:
         start, blocks = int.from_bytes(cdb[2:10], "big"), int.from_bytes(cdb[10:14], "big")
-        return check(sense) if cdb[0] == 0x88 and start <= lba < start + blocks else None
+        bad = unit == "disk0" and cdb[0] == 0x88 and start <= lba < start + blocks
+        return check(sense) if bad else None
 
     far.fault = fault
     yield

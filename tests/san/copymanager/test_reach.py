@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from ndmpd.devices.errors import TransportError
@@ -184,6 +186,29 @@ def test_a_connection_that_was_lost_once_is_made_again(
     assert records(tape) == split(content[:100 * RECORD])
 
 
+def test_a_disk_that_is_another_after_a_reset_is_not_used(
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read must be of the disk that was meant, whatever the target has put in its place."""
+    monkeypatch.setattr(supply, "CHUNK", 16 << 10)
+    content = fill_disk(far.san, "disk0")
+    reset = Sense(SenseKey.UNIT_ATTENTION, Asc.NEXUS_LOSS).put()
+
+    def fault(far: Far, unit: str, cdb: bytes) -> Result | None:
+        if unit == "disk0" and cdb[0] == 0x88 and far.count("disk0", 0x88) == 6:
+            far.swapped["disk0"] = "disk1"
+            return Result(2, reset)
+        return None
+
+    far.fault = fault
+    outcome = reaching.copy([cscd(far.san, "disk0"), cscd(san, "tape0")],
+                            [BlockToStream(0, 1, RECORD, 100 * BLOCKS, 0)])
+    told = failed(outcome.sense)
+    assert (told.code, told.residue) == (Asc.COPY_TARGET_NOT_REACHABLE, 80 * RECORD)
+    assert records(tape) == split(content[:20 * RECORD])
+    assert not reaching.copy([cscd(far.san, "disk0"), cscd(san, "tape0")],
+                             [BlockToStream(0, 1, RECORD, 8, 0)]).good
+
+
 def test_a_target_that_is_down_is_not_reachable_and_is_found_later(
         san: San, far: Far, reaching: CopyHost, tape: TapeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "_AGAIN", 0.0)
@@ -215,3 +240,17 @@ def test_paths_are_kept_for_the_next_copy(
     for _ in range(3):
         assert reaching.copy(*order).good
     assert far.opened.count("disk0") == 1
+    assert "disk0" not in far.closed
+
+
+def test_paths_that_no_copy_uses_are_left(
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "_IDLE", 0.05)
+    order = ([cscd(far.san, "disk0"), cscd(san, "tape0")], [BlockToStream(0, 1, RECORD, 8, 0)])
+    assert reaching.copy(*order).good
+    reaching.transport.close()
+    deadline = time.monotonic() + 10
+    while len(far.closed) < len(far.opened) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sorted(far.closed) == sorted(far.opened)
+    assert reaching.copy(*order).good, "and made again"

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from ndmpd.devices.errors import TransportError
 from ndmpd.san import San
+from ndmpd.san.nexus import Nexus
 from protocol.scsi.asc import Asc
-from protocol.scsi.command import Status
+from protocol.scsi.command import Opcode, Status
 from protocol.scsi.cscd import Cscd
-from protocol.scsi.reservations import RESERVE_OUT, OutAction, OutParameters, ReservationType
+from protocol.scsi.reservations import (
+    RESERVE_IN,
+    RESERVE_OUT,
+    InAction,
+    Keys,
+    OutAction,
+    OutParameters,
+    ReservationType,
+)
 from protocol.scsi.segments import (
     BlockToStream,
     EmbeddedToStream,
@@ -189,10 +201,47 @@ def test_a_reserved_drive_is_written_once_the_key_of_its_owner_is_registered(
     assert reaching.copy(ends, [write]).good
     assert owner.position() == (2, 0)
 
-    stranger = CopyHost(san, "copy0")
-    assert not stranger.copy(ends, [write]).good, "another initiator's copies have no part in it"
-    stranger.close()
+    with Nexus(san.path) as another:
+        stranger = CopyHost(san, "copy0", another)
+        assert not stranger.copy(ends, [write]).good, "another initiator's copies have no part in it"
+        stranger.transport.close()
     assert owner.position() == (2, 0)
+
+    assert keys(owner) == {0xABC: 2}
+    reaching.transport.close()
+    deadline = time.monotonic() + 10
+    while keys(owner) != {0xABC: 1} and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert keys(owner) == {0xABC: 1}, "what was registered goes with the initiator"
+    owner.close()
+
+
+def keys(owner: TapeHost) -> Counter[int]:
+    outcome = owner.send(RESERVE_IN[InAction.READ_KEYS].put(allocation=256), room=256)
+    return Counter(Keys.take(outcome.data).keys)
+
+
+def test_a_lost_answer_of_a_drive_is_not_asked_for_again(
+        san: San, far: Far, reaching: CopyHost) -> None:
+    """What became of the record only the tape can tell; the next copy finds the drive again."""
+    content = fill_disk(san, "disk0")
+    ends = [cscd(san, "disk0"), cscd(far.san, "tape0")]
+
+    def fault(far: Far, unit: str, cdb: bytes) -> None:
+        if cdb[0] == Opcode.WRITE_6 and far.count("tape0", Opcode.WRITE_6) == 5:
+            raise TransportError("the connection was lost")
+
+    far.fault = fault
+    outcome = reaching.copy(ends, [BlockToStream(0, 1, RECORD, 10 * BLOCKS, 0)])
+    assert outcome.sense is not None
+    told = CopySense.of(outcome.sense)
+    assert (told.code, told.segment, told.residue) == (Asc.COPY_TARGET_NOT_REACHABLE, 0, 7 * RECORD)
+    assert far.count("tape0", Opcode.WRITE_6) == 5
+
+    outcome = reaching.copy(ends, [BlockToStream(0, 1, RECORD, 2 * BLOCKS, 0)])
+    assert outcome.good, outcome
+    owner = TapeHost(far.san, "tape0")
+    assert records(owner) == [content[at:at + RECORD] for at in (0, RECORD, 2 * RECORD, 0, RECORD)]
     owner.close()
 
 
