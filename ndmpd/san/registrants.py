@@ -199,6 +199,15 @@ class RegistrantsFile:
             self._sequence = self._file.sequence
         return self._kept
 
+    @property
+    def sequence(self) -> int:
+        """Number of those last loaded or stored."""
+        return self._sequence
+
+    def stands(self) -> bool:
+        """Whether they are still those."""
+        return self._sequence == self._file.sequence and self._file.stands()
+
     def store(self, registrants: Registrants) -> None:
         """Keep them, where they are others than before; safe from a loss of power where that is asked for."""
         if registrants is not self._kept:

@@ -46,7 +46,7 @@ class StateFile:
 
     def load(self) -> bytes | None:
         """The state last stored; None if there is none."""
-        if self._stands():
+        if self.stands():
             return self._payload
         # A reader without the lock can meet a slot that is being written, and then, late, the other one.
         for _ in range(100):
@@ -65,7 +65,7 @@ class StateFile:
         self._sequence, self._slot, self._payload = 0, 1, None
         return None
 
-    def _stands(self) -> bool:
+    def stands(self) -> bool:
         """Whether the state is the one last loaded, which is asked with every command: the next store goes to
         the other slot, where there still is the state before it, or nothing.
         """

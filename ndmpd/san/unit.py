@@ -131,6 +131,17 @@ class Unit:
         self._registrants_file.forget()
         self.forget()
 
+    @property
+    def seen(self) -> tuple[int, int]:
+        """What the last command by this object has left, as numbers: of the state, and of reservations."""
+        return self._known, self._registrants_file.sequence
+
+    def stands(self) -> bool:
+        """Whether it is still so, and a command would be admitted, or refused, as it was. For whoever has not
+        the unit to himself: at this moment.
+        """
+        return self._known >= 0 and self._file.stands() and self._registrants_file.stands()
+
     def close(self) -> None:
         self._file.file.close()
         self._registrants_file.close()

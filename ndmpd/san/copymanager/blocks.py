@@ -15,6 +15,7 @@ from ndmpd.san.copymanager.checks import DESTINATION_AT
 from ndmpd.san.copymanager.contact import Contact
 from ndmpd.san.copymanager.ends import End
 from ndmpd.san.copymanager.failure import UNREADABLE, CopyFailure, field_failure
+from ndmpd.san.disk import Disk
 from ndmpd.san.folder import USUAL_BLOCK
 from protocol.scsi import command as scsi
 from protocol.scsi.asc import Asc
@@ -66,12 +67,7 @@ class Blocks:
     @property
     def capacity(self) -> Capacity:
         if self._capacity is None:
-            size = 32
-            buffer = bytearray(size)
-            result, _ = self.end.send(scsi.READ_CAPACITY_16.put(allocation=size), into=[Inline(buffer)])
-            if result.status != Status.GOOD:
-                raise self._failure(result)
-            found = Capacity.take_16(buffer)
+            found = self.end.unit.capacity if isinstance(self.end.unit, Disk) else self._ask_capacity()
             stated = self.end.parameters
             if isinstance(stated, BlockDevice) and stated.block_length not in (0, found.block_length):
                 pointer = self.end.pointer
@@ -79,6 +75,14 @@ class Blocks:
                                   pointer and SegmentPointer(pointer.byte + _LENGTH_AT))
             self._capacity = found
         return self._capacity
+
+    def _ask_capacity(self) -> Capacity:
+        size = 32
+        buffer = bytearray(size)
+        result, _ = self.end.send(scsi.READ_CAPACITY_16.put(allocation=size), into=[Inline(buffer)])
+        if result.status != Status.GOOD:
+            raise self._failure(result)
+        return Capacity.take_16(buffer)
 
     def check(self, lba: int, blocks: int) -> None:
         """CopyFailure where the blocks do not lie on the disk: before any of them is touched."""
@@ -121,9 +125,15 @@ class Blocks:
 
     def confirm(self, lba: int, blocks: int) -> None:
         """VERIFY without data: that the nexus may read the blocks."""
+        unit, known = self.end.unit, self.end.known
+        if unit is not None and known.readable(unit):
+            # ``check`` has seen that they lie on the disk.
+            return
         result, _ = self.end.send(VERIFY_16.put(lba=lba, blocks=blocks))
         if result.status != Status.GOOD:
             raise self.end.source_failure(result)
+        if unit is not None:
+            known.set_readable(unit)
 
     def write(self, lba: int, pieces: Sequence[Piece]) -> None:
         """Whole blocks from ``lba`` on."""

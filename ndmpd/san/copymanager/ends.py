@@ -14,6 +14,7 @@ from ndmpd.pieces import Piece
 from ndmpd.ports import Command, Result, SourceFault
 from ndmpd.san.copymanager.contact import Contact
 from ndmpd.san.copymanager.failure import CopyFailure, field_failure
+from ndmpd.san.copymanager.known import Known
 from ndmpd.san.copymanager.pace import Pace
 from ndmpd.san.copymanager.reach import FAILURES, Reach
 from ndmpd.san.errors import UnitBusy
@@ -46,6 +47,7 @@ class Units:
         self._contacts: dict[str, Contact] = {}
         self.met: dict[str, bool] = {}
         """Whether a unit has told the thread's nexus of its power on, or did so before it was asked."""
+        self.known = Known()
         self._open: dict[str, Unit] = {}
         self._names: dict[Designator, str] = {}
 
@@ -105,6 +107,7 @@ class End:
         self.kind = kind
         self.parameters = parameters
         self.pointer = pointer
+        self.known = units.known
         self._met = units.met
 
     @property

@@ -110,6 +110,10 @@ class Stream:
                 return 0
             return max(0, medium.facts.warn_at - medium.map.used_before(drive.place(medium)))
 
+    def _room(self) -> int:
+        known = None if self.drive is None else self.end.known.room(self.drive)
+        return self.room() if known is None else known
+
     def read(self, size: int, most: int) -> list[Piece]:
         """The data of one READ of ``size`` bytes after the other, at most ``most`` of them.
 
@@ -156,7 +160,8 @@ class Stream:
         """
         record = self.block or size
         # As many as end before early warning; the one that meets it goes alone.
-        writes = max(1, min(most, self.end.pace.run // size, (self.room() - 1) // size))
+        room = self._room()
+        writes = max(1, min(most, self.end.pace.run // size, (room - 1) // size))
         self._lend(record)
         if self.block or writes > 1:
             cdb = scsi.WRITE_6_TAPE.put(fixed=1, length=writes * size // record)
@@ -166,6 +171,8 @@ class Stream:
         with self.end.pace.timed(length):
             result, faults = self.end.send(cdb, pieces)
         if result.status == Status.GOOD:
+            if self.drive is not None:
+                self.end.known.set_room(self.drive, room - length)
             return self._without(faults, length, record)
         return self.landed(result, length, record if cdb[1] & 1 else 0), self.end.destination_failure(result)
 
