@@ -88,7 +88,7 @@ class Initiator(Credentials):
 
     name: IscsiName | None = None
     login_timeout: float = Field(default=15.0, ge=1, le=300)
-    silence_timeout: float = Field(default=30.0, ge=3, le=3600)
+    silence_timeout: float = Field(default=15.0, ge=3, le=3600)
     target: Table[IscsiName, Credentials] = Field(default_factory=no_rows)
 
     def credentials(self, target: str) -> Credentials:

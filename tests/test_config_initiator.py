@@ -44,7 +44,7 @@ def refusal(load, text: str) -> str:
 def test_nothing_needs_to_be_written(load) -> None:
     settings = load("").initiator
     found = login(settings, "san1", 3260, TARGET)
-    assert (found.chap, found.header_digest, found.login_within, found.silence) == (None, False, 15, 30)
+    assert (found.chap, found.header_digest, found.login_within, found.silence) == (None, False, 15, 15)
 
 
 def test_the_name_is_the_configured_one_then_that_of_open_iscsi_then_one_of_the_host(load, tmp_path) -> None:

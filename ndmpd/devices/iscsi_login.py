@@ -35,7 +35,7 @@ class Login:
     chap: Chap | None = None
     header_digest: bool = False
     login_within: float = 15.0
-    silence: float = 30.0
+    silence: float = 15.0
 
     @property
     def portal(self) -> str:

@@ -8,6 +8,7 @@ Not for concurrent use, and for the process that made it alone.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -23,6 +24,7 @@ from ndmpd.devices import libiscsi
 from ndmpd.devices.errors import CommandTimeout, NoSuchDevice, TransportError
 from ndmpd.devices.iscsi_login import Login, refusal
 from ndmpd.devices.libiscsi import Pending, ended, ffi, text
+from ndmpd.devices.portals import portals
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ ABORT_WITHIN = 5.0
 _LOGOUT_WITHIN = 2.0
 _MOST_HOPS = 4
 """Portals that refer to each other before one gives up."""
+_TIMED_OUT = os.strerror(errno.ETIMEDOUT)
 _LOGIN_STATUS = re.compile(r"Status: .*\((\d+)\)$")
 
 
@@ -61,12 +64,14 @@ class Session:
         self._ping: Pending | None = None
         self._heard = 0.0
         self._broken = False
+        self._within = login.login_within
         self._context = self._lib.iscsi_create_context(login.initiator.encode())
         if self._context == ffi.NULL:
             raise TransportError("libiscsi cannot make a session; the machine may be short of memory")
         try:
             self._prepare(isid)
-            self._log_in(time.monotonic() + login.login_within)
+            self._within = portals.patience(login.portal, login.login_within)
+            self._log_in(time.monotonic() + self._within)
         except BaseException:
             self.drop()
             raise
@@ -117,9 +122,9 @@ class Session:
         try:
             self._until(lambda: pending.ended, deadline)
         except Late:
-            raise TransportError(f"{self._login}: {portal} did not answer within "
-                                 f"{self._login.login_within:.0f} s; start the target, or correct host and "
-                                 "port") from None
+            portals.silent(self._login.portal, self._within)
+            raise TransportError(f"{self._login}: {portal} did not answer within {self._within:.0f} s; start "
+                                 "the target, or correct host and port") from None
         except _Lost as lost:
             raise TransportError(self._unreachable(portal, pending.reason or str(lost))) from None
 
@@ -238,12 +243,13 @@ class Session:
         fd = -1
         self._heard = time.monotonic()
         self._ping = None
+        silence = self._silence()
         while not done():
             if fd != self._lib.iscsi_get_fd(self._context):
                 fd = self._lib.iscsi_get_fd(self._context)
                 poll.register(fd, 0)
             poll.modify(fd, self._lib.iscsi_which_events(self._context))
-            left = max(0.0, min(deadline - time.monotonic(), self._login.silence / 3))
+            left = max(0.0, min(deadline - time.monotonic(), silence / 3))
             ready = dict(poll.poll(left * 1000))
             now = time.monotonic()
             if self._wake in ready:
@@ -251,26 +257,36 @@ class Session:
             if fd in ready:
                 if ready[fd] & select.POLLIN:
                     self._heard, self._ping = now, None
+                    portals.heard(self._login.portal)
                 if self._lib.iscsi_service(self._context, ready[fd]) != 0:
                     self._broken = True
-                    raise _Lost(os_reason(self._library.error(self._context)))
+                    reason = os_reason(self._library.error(self._context))
+                    if reason == _TIMED_OUT:
+                        portals.silent(self._login.portal, self._login.silence)
+                    raise _Lost(reason)
             if now >= deadline and not done():
                 raise Late
             if not ready:
-                self._listen(now)
+                silence = self._silence()
+                self._listen(now, silence)
 
-    def _listen(self, now: float) -> None:
+    def _silence(self) -> float:
+        """Seconds without a sign of life that are too many."""
+        return portals.patience(self._login.portal, self._login.silence)
+
+    def _listen(self, now: float, silence: float) -> None:
         """Nothing has come for a while: ask for a sign of life, and do not wait for ever for it."""
         if self._lib.iscsi_out_queue_length(self._context):
             return  # It has not been sent: the target takes no more commands for now.
         if self._ping is None:
-            if self._heard + self._login.silence / 3 <= now:
+            if self._heard + silence / 3 <= now:
                 ping = self._pending()
                 if self._lib.iscsi_nop_out_async(self._context, ended, ffi.NULL, 0, ping.handle) == 0:
                     self._ping = ping
-        elif now - self._heard > self._login.silence:
+        elif now - self._heard > silence:
             self._broken = True
-            raise _Lost(f"nothing was heard for {self._login.silence:.0f} s")
+            portals.silent(self._login.portal, silence)
+            raise _Lost(f"nothing was heard for {silence:.0f} s")
 
     def _pending(self) -> Pending:
         """One whose handle lasts as long as the session: the library may come back to it at any time."""

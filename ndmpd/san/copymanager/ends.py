@@ -74,7 +74,7 @@ class Units:
         if unit is None:
             return None
         contact = self._contacts.get(unit.name)
-        if contact is not None and contact.broken:
+        if contact is not None and (contact.broken or cscd.designator not in contact.designators):
             self._reach.give(self._contacts.pop(unit.name))
             contact = None
         if contact is None:

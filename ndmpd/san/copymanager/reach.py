@@ -22,6 +22,8 @@ _ASKING = 30.0
 """Seconds that a copy waits for units to say who they are."""
 _AGAIN = 3.0
 """Seconds before a unit that did not answer is asked again."""
+_AFRESH = 60.0
+"""Seconds before one that did answer is, where a unit is looked for that none has said to be."""
 _IDLE = 20.0
 """Seconds that a path is kept which no copy uses."""
 FAILURES = (NdmpdError, OSError, WireError)
@@ -37,7 +39,7 @@ class Reach:
         self._known: dict[Designator, Foreign] = {}
         self._asking: set[str] = set()
         self._due: dict[str, float] = {}
-        """When a unit may be asked; never again where it has answered."""
+        """When a unit may be asked again."""
         self._idle: list[tuple[float, Contact]] = []
         self._drives: dict[tuple[str, str], Contact] = {}
         """By the nexus that copies and the drive's name."""
@@ -49,8 +51,8 @@ class Reach:
             if designator not in self._known:
                 for unit in self._units:
                     if unit.name not in self._asking and self._due.get(unit.name, 0.0) <= time.monotonic():
-                        self._asking.add(unit.name)
                         threading.Thread(target=self._ask, args=(unit,), daemon=True, name="reach").start()
+                        self._asking.add(unit.name)
                 self._changed.wait_for(lambda: designator in self._known or not self._asking, _ASKING)
             return self._known.get(designator)
 
@@ -59,7 +61,7 @@ class Reach:
         due = time.monotonic() + _AGAIN
         try:
             contact = Contact(unit)
-            due = float("inf")
+            due = time.monotonic() + _AFRESH
             self.give(contact)
         except FAILURES as failure:
             _log.warning("%s cannot be reached for copies: %s", unit.name, failure)
@@ -68,7 +70,8 @@ class Reach:
                 self._asking.discard(unit.name)
                 self._due[unit.name] = due
                 if contact is not None:
-                    self._known.update(dict.fromkeys(contact.designators, unit))
+                    others = {one: of for one, of in self._known.items() if of is not unit}
+                    self._known = others | dict.fromkeys(contact.designators, unit)
                 self._changed.notify_all()
 
     def take(self, unit: Foreign, designator: Designator, nexus: str) -> Contact:
@@ -79,7 +82,9 @@ class Reach:
         if unit.type is DeviceType.TAPE:
             return self._drive(unit, designator, nexus)
         with self._changed:
-            kept = next((one for one in self._idle if one[1].unit is unit), None)
+            # An old path may lead to what the unit was before.
+            kept = next((one for one in self._idle
+                         if one[1].unit is unit and designator in one[1].designators), None)
             if kept is not None:
                 self._idle.remove(kept)
                 return kept[1]
@@ -88,8 +93,11 @@ class Reach:
     def _drive(self, unit: Foreign, designator: Designator, nexus: str) -> Contact:
         with self._changed:
             kept = self._drives.get((nexus, unit.name))
-        if kept is not None and not kept.broken:
-            return kept
+            if kept is not None and not kept.broken and designator in kept.designators:
+                return kept
+            self._drives.pop((nexus, unit.name), None)
+        if kept is not None:
+            kept.close()
         contact = self._connect(unit, designator)
         with self._changed:
             # Of two copies of a nexus that begin at a time, one may have been quicker.

@@ -296,7 +296,8 @@ class Session:
 
     def _aborted_waiting(self) -> list[Exchange]:
         """Take out what was aborted before it was asked for data, and is to be told; with the guard held."""
-        over = [one for one in self._waiting if one.owed and one.phase is Phase.COLLECTING]
+        # A copy: the thread that hears the initiator may add one meanwhile.
+        over = [one for one in list(self._waiting) if one.owed and one.phase is Phase.COLLECTING]
         for exchange in over:
             self._waiting.remove(exchange)
             exchange.phase = Phase.QUEUED

@@ -209,6 +209,21 @@ def test_a_disk_that_is_another_after_a_reset_is_not_used(
                              [BlockToStream(0, 1, RECORD, 8, 0)]).good
 
 
+def test_a_disk_that_came_in_the_place_of_another_is_found(
+        san: San, far: Far, reaching: CopyHost, tape: TapeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "_AFRESH", 0.0)
+    monkeypatch.setattr(reach, "_IDLE", 0.0)
+    content = fill_disk(far.san, "disk1")
+    far.swapped["disk1"] = "disk0"
+    order = ([cscd(far.san, "disk1"), cscd(san, "tape0")], [BlockToStream(0, 1, RECORD, 8, 0)])
+    assert failed(reaching.copy(*order).sense).code == Asc.COPY_TARGET_NOT_REACHABLE
+    del far.swapped["disk1"]
+    far.opened.clear()
+    assert reaching.copy(*order).good
+    assert records(tape) == [content[:RECORD]]
+    assert "disk1" in far.opened
+
+
 def test_a_target_that_is_down_is_not_reachable_and_is_found_later(
         san: San, far: Far, reaching: CopyHost, tape: TapeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "_AGAIN", 0.0)
