@@ -27,7 +27,6 @@ from ndmpd.pieces import Inline, LunExtent, Piece, Zeros
 from ndmpd.ports import Transport
 from ndmpd.san import Flush, San, create
 from ndmpd.san.copymanager import engine, gathering, moves, pace, streams
-from ndmpd.san.copymanager import image as copied_image
 from ndmpd.san.copymanager.profile import PROFILES
 from ndmpd.san.copymanager.server import CopyManagerServer
 from ndmpd.san.medium import load_facts, save_facts
@@ -261,6 +260,6 @@ class Places:
 def short_runs(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Have the copy manager move ``size`` bytes with a command, or one record: so that a copy has a middle.
     """
-    for module in (engine, gathering, copied_image, moves, pace, streams):
+    for module in (engine, gathering, moves, pace, streams):
         monkeypatch.setattr(module, "RUN", size)
     monkeypatch.setattr(pace, "MOST", size)
