@@ -24,10 +24,6 @@ from typing import Any
 
 import twisted.internet.epollreactor  # noqa: F401  what the reactor needs, imported once for every fork
 
-from ndmpd.admin.desk import Desk
-from ndmpd.admin.door import Door
-from ndmpd.admin.inquiry import Inquiry
-from ndmpd.admin.records import Records
 from ndmpd.config import Auth, Datamover, MoverType, Settings
 from ndmpd.config_types import Listen, Virtual
 from ndmpd.devices.claims import left_owned
@@ -38,6 +34,10 @@ from ndmpd.devices.leases import Leases
 from ndmpd.devices.opener import Opener
 from ndmpd.errors import ConfigError
 from ndmpd.formats.registry import butypes
+from ndmpd.management.poll import SessionPoll
+from ndmpd.management.requests import Requests
+from ndmpd.management.server import ManagementServer
+from ndmpd.management.sessions import SessionTable
 from ndmpd.net import forkserver
 from ndmpd.net.control import Control
 from ndmpd.net.dataconn import Where, keep_alive
@@ -151,9 +151,9 @@ class _Listener:
         self._listening = listening
         self._forks = forks
         self._places = Places(settings.server.max_sessions)
-        self._records = Records(tallies, settings.server.max_sessions)
-        self._desk = Desk(reactor, settings, "{} port {}".format(*listening.getsockname()[:2]),
-                          self._records, Inquiry(reactor, self._ask), self._kill)
+        self._table = SessionTable(tallies, settings.server.max_sessions)
+        self._requests = Requests(reactor, settings, "{} port {}".format(*listening.getsockname()[:2]),
+                                  self._table, SessionPoll(reactor, self._ask), self._kill)
         self._last = 0
 
     def run(self) -> None:
@@ -165,13 +165,14 @@ class _Listener:
             # Before the reactor calls them off as lost: what is not there would be waited for.
             self._reactor.addSystemEventTrigger("before", "shutdown", watch.stop)
         if self._settings.server.metrics is not None:
-            from ndmpd.admin.metrics import serve_metrics, url  # a web server, for those who want one
+            from ndmpd.management.metrics import serve_metrics, url  # a web server, for those who want one
 
             metrics = _listening(self._settings.server.metrics)
-            self._records.metrics = url(metrics)
-            serve_metrics(self._reactor, metrics, self._records)
-        door = Door(self._reactor, self._settings.server.state_dir / "run", self._desk.answer)
-        self._reactor.addSystemEventTrigger("before", "shutdown", door.stop)
+            self._table.metrics = url(metrics)
+            serve_metrics(self._reactor, metrics, self._table)
+        management = ManagementServer(self._reactor, self._settings.server.state_dir / "run",
+                                      self._requests.answer)
+        self._reactor.addSystemEventTrigger("before", "shutdown", management.stop)
         if _has_san(self._settings):
             self._start_copy_manager()
         self._clean()
@@ -187,7 +188,7 @@ class _Listener:
     def _start_copy_manager(self) -> None:
         try:
             forkserver.send(self._forks.control, Verb.COPY_MANAGER, _COPY_MANAGER)
-            self._records.copy_manager = True
+            self._table.copy_manager = True
         except OSError as failure:
             log.error("no process can be made for the copy manager of the embedded SAN: %s", failure)
 
@@ -199,18 +200,18 @@ class _Listener:
             return
         with connection:
             if not self._places.admits(peer[0], time.monotonic()):
-                self._records.refused += 1
+                self._table.refused += 1
                 log.warning("%s refused: %d sessions are all that max_sessions allows", peer[0],
                             len(self._places))
                 _refuse(connection)
                 return
             self._last += 1
             log.info("session %d from %s", self._last, peer[0])
-            row = self._records.enter(self._last, peer[0])
+            row = self._table.enter(self._last, peer[0])
             try:
                 forkserver.send(self._forks.control, Verb.SESSION, self._last, row, (connection.fileno(),))
             except OSError as failure:
-                self._records.leave(self._last, 1)
+                self._table.leave(self._last, 1)
                 log.error("no process can be made for session %d: %s", self._last, failure)
             else:
                 self._enter(self._last, peer[0])
@@ -234,13 +235,13 @@ class _Listener:
             self._places.logged_in(number)
             return
         if number == _COPY_MANAGER:
-            self._records.copy_manager = False
+            self._table.copy_manager = False
             log.error("the copy manager of the embedded SAN ended with status %d; starting it again", status)
             self._reactor.callLater(_REST, self._start_copy_manager)
             return
         self._places.leave(number)
-        self._records.leave(number, status)
-        self._desk.ended(number, status)
+        self._table.leave(number, status)
+        self._requests.ended(number, status)
         level = logging.INFO if status == 0 else logging.ERROR
         log.log(level, "session %d ended with status %d", number, status)
         self._clean()

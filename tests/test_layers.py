@@ -47,6 +47,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "ndmpd.devices": OUTER | {"ndmpd.san"},
     "ndmpd.san": OUTER,
     "ndmpd.net": CORE | OUTER | {"ndmpd.services"},
+    "ndmpd.management": OUTER | {"ndmpd.services", "ndmpd.net"},
     "ndmpd.client": frozenset({"protocol", "ndmpd.errors"}),
     "ndmpd.admin": EVERYTHING,
     "ndmpd.app": EVERYTHING,

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import pytest
 
-from ndmpd.admin.door import SOCKET
 from ndmpd.client.agents import DataAgent, MoverAgent, TapeAgent
 from ndmpd.client.auth import authenticate
 from ndmpd.client.connection import Connection, await_posts
 from ndmpd.client.errors import ClientError, Unreachable
 from ndmpd.client.url import ServerUrl
 from ndmpd.devices.claims import left_owned
+from ndmpd.management.server import SOCKET
 from protocol.ndmp.codes import (
     AddrType,
     ConnectionStatusReason,

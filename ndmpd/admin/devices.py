@@ -16,8 +16,8 @@ from typing import Any
 
 import click
 
-from ndmpd.admin.question import of_a_server
 from ndmpd.admin.release import release
+from ndmpd.admin.which_server import of_a_server
 from ndmpd.config import DEFAULT_FILE, MoverType, Settings
 from ndmpd.config_initiator import Initiator
 from ndmpd.config_types import ISCSI_PORT, Iscsi, Node

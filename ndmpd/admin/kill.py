@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from ndmpd.admin.desk import LONGEST_GRACE, REAPED
-from ndmpd.admin.question import PATIENCE, Document, Exit, Unanswered, ask, of_a_server, state_dir
+from ndmpd.admin.which_server import of_a_server, state_dir
+from ndmpd.management.client import PATIENCE, Document, Exit, Unanswered, ask
+from ndmpd.management.requests import LONGEST_GRACE, REAPED
 
 GRACE = 30
 """Seconds that a session has to end by itself, unless told otherwise: a drive may have a buffer to write."""

@@ -6,10 +6,10 @@ import json
 
 import click
 
-from ndmpd.admin.question import Exit
 from ndmpd.config import Settings
 from ndmpd.devices.errors import DeviceBusy, NoSuchDevice
 from ndmpd.devices.opener import Opener
+from ndmpd.management.client import Exit
 from ndmpd.services.outcome import FAILURES
 
 

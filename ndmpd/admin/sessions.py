@@ -13,8 +13,9 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from ndmpd.admin.question import Document, Unanswered, ask, of_a_server, state_dir
 from ndmpd.admin.status import plain_console, when
+from ndmpd.admin.which_server import of_a_server, state_dir
+from ndmpd.management.client import Document, Unanswered, ask
 
 _NOTHING = "-"
 _HEAD = "NAS"

@@ -13,7 +13,8 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from ndmpd.admin.question import Document, Exit, Unanswered, ask, of_a_server, state_dir
+from ndmpd.admin.which_server import of_a_server, state_dir
+from ndmpd.management.client import Document, Exit, Unanswered, ask
 
 _PLAIN_WIDTH = 200
 """Columns where the output is no terminal: nothing is cut off for whoever reads a file."""

@@ -16,8 +16,8 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from ndmpd.__main__ import main
-from ndmpd.admin.door import SOCKET
-from ndmpd.admin.question import ask
+from ndmpd.management.client import ask
+from ndmpd.management.server import SOCKET
 from protocol.ndmp.codes import AddrType, MoverMode, TapeMtioOp, TapeOpenMode
 from protocol.ndmp.data import Name
 from tests.peers.server import PASSWORD, REPOSITORY, USER, EmbeddedServer, NotReady, Program, free_port

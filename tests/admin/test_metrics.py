@@ -14,17 +14,17 @@ from urllib.request import Request, urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ndmpd.admin import metrics
 from ndmpd.admin.check import examine
-from ndmpd.admin.question import ask
 from ndmpd.client.auth import authenticate
 from ndmpd.client.connection import Connection
 from ndmpd.client.errors import ClientError
 from ndmpd.client.url import ServerUrl
 from ndmpd.config import Settings
 from ndmpd.errors import ConfigError
+from ndmpd.management import metrics
+from ndmpd.management.client import ask
 from protocol.ndmp.codes import DataHaltReason
-from tests.admin.running import ConfiguredServer, ImageDma, within
+from tests.admin.running import ConfiguredServer, ImageDma, at_rest, within
 from tests.peers.server import USER, NotReady, free_port
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -83,10 +83,13 @@ def test_jobs_and_bytes_are_what_status_says(server: ConfiguredServer) -> None:
         assert grown("ndmpd_datamover_jobs_total", datamover="gw1", type="SCSI", outcome="done") == 1
         dma.tape.close()
         dma.save("NAS")
+        within(10, lambda: one(scraped(server), "ndmpd_bytes_total", datamover="NAS", type="NAS",
+                               direction="backup") > 0, "nothing is moved")
         dma.data.abort()
         dma.mover.abort()
         within(10, lambda: grown("ndmpd_jobs_total", operation="backup", outcome="aborted")
                + grown("ndmpd_jobs_total", operation="backup", outcome="successful") == 2, "no second job")
+    at_rest(server.state)
     status = {mover["name"]: mover for mover in ask(server.state, {"ask": "status"})["datamovers"]}
     samples = scraped(server)
     for name, kind in ("gw1", "SCSI"), ("NAS", "NAS"):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ndmpd.admin.question import ask
 from ndmpd.client.errors import ClientError
+from ndmpd.management.client import ask
 from protocol.ndmp.codes import ConnectionStatusReason, DataHaltReason, MoverHaltReason
 from protocol.ndmp.notify import NotifyConnectionStatusPost, NotifyMoverPausedPost
 from tests.admin.running import (

@@ -68,8 +68,9 @@ def _row(size: str, load: Load) -> Row:
     flight = f", {load.depth} in flight" if load.kind is Kind.DISK else ""
     return Row(f"{unit}-{verb}-{size}{f'-{load.depth}' if flight else ''}",
                f"a {unit} of our iSCSI target, commands to {verb} {size}{flight}, against tgtd's", Unit.BYTES,
-               (AtLeast("tgtd", 1.0),), "the Python of each command" if load.transfer < MIB else
-               "the copies through the socket", lambda place: _subjects(place, load))
+               (AtLeast("tgtd", 1.0),), "the Python of each command, and waking the initiator for each answer"
+               if load.transfer < MIB else "the copies through the socket",
+               lambda place: _subjects(place, load))
 
 
 def _subjects(place: Place, load: Load) -> list[Subject]:

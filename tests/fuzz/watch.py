@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ndmpd.admin.door import SOCKET
+from ndmpd.management.server import SOCKET
 from tests.peers.server import EmbeddedServer, is_copy_manager
 
 FORGED = "FORGED"

@@ -26,7 +26,7 @@ Accounts = dict[int, Account | None]
 """By the numbers of sessions; None where one does not answer."""
 
 
-class Inquiry:
+class SessionPoll:
     """``forward`` hands a descriptor to the session of a number; it may raise OSError."""
 
     def __init__(self, reactor: Any, forward: Callable[[int, int], None]) -> None:
@@ -94,7 +94,7 @@ class _Asked:
 
 
 class _Round:
-    """One inquiry: what has been heard, and of whom nothing yet."""
+    """One poll: what has been heard, and of whom nothing yet."""
 
     def __init__(self, reactor: Any, numbers: list[int]) -> None:
         self.waiting = dict.fromkeys(numbers)

@@ -17,7 +17,7 @@ class Entry:
     row: int
 
 
-class Records:
+class SessionTable:
     """``limit``: sessions that are admitted at a time. ``copy_manager``: whether the embedded SAN's runs,
     None where there is none. ``failed``: sessions that ended by a signal or an error of their own.
     ``metrics``: their URL.

@@ -1,4 +1,4 @@
-"""What the server has done, for Prometheus: read from the listener's records when somebody asks, at
+"""What the server has done, for Prometheus: read from the listener's table of sessions when somebody asks, at
 ``/metrics``. No session is asked for it.
 """
 
@@ -18,7 +18,7 @@ from twisted.protocols.policies import ThrottlingFactory
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from ndmpd.admin.records import Records
+from ndmpd.management.sessions import SessionTable
 from ndmpd.services.tally import HEAD, MoverTotals
 
 PATIENCE = 10
@@ -28,22 +28,22 @@ MOST = 32
 
 
 class Figures(Collector):
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    def __init__(self, table: SessionTable) -> None:
+        self._table = table
 
     def collect(self) -> Iterator[Metric]:
-        records, totals = self._records, self._records.tallies.totals()
+        table, totals = self._table, self._table.tallies.totals()
         yield GaugeMetricFamily("ndmpd_start_time_seconds", "When the server was started.",
-                                value=records.since)
-        yield GaugeMetricFamily("ndmpd_sessions", "Control connections now.", value=len(records.sessions))
+                                value=table.since)
+        yield GaugeMetricFamily("ndmpd_sessions", "Control connections now.", value=len(table.sessions))
         yield GaugeMetricFamily("ndmpd_sessions_limit", "Control connections that are admitted at a time.",
-                                value=records.limit)
+                                value=table.limit)
         yield CounterMetricFamily("ndmpd_sessions_started", "Control connections since the start.",
-                                  value=records.accepted)
+                                  value=table.accepted)
         yield CounterMetricFamily("ndmpd_sessions_failed", "Sessions that ended by a signal or an error.",
-                                  value=records.failed)
+                                  value=table.failed)
         yield CounterMetricFamily("ndmpd_connections_refused", "Control connections beyond max_sessions.",
-                                  value=records.refused)
+                                  value=table.refused)
         yield CounterMetricFamily("ndmpd_logins_failed", "Logins that were refused.",
                                   value=totals.failed_logins)
         jobs = CounterMetricFamily("ndmpd_jobs", "Jobs that are over, by how they ended.",
@@ -52,10 +52,10 @@ class Figures(Collector):
             jobs.add_metric((operation.name.lower(), outcome.name.lower()), count)
         yield jobs
         yield from _of_movers(totals.movers)
-        if records.copy_manager is not None:
+        if table.copy_manager is not None:
             yield GaugeMetricFamily("ndmpd_copy_manager_up",
                                     "Whether the copy manager of the embedded SAN runs.",
-                                    value=records.copy_manager)
+                                    value=table.copy_manager)
 
 
 def _of_movers(movers: tuple[MoverTotals, ...]) -> Iterator[Metric]:
@@ -102,10 +102,10 @@ def url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}/metrics" if ":" in host else f"http://{host}:{port}/metrics"
 
 
-def serve_metrics(reactor: Any, listening: socket.socket, records: Records) -> None:
+def serve_metrics(reactor: Any, listening: socket.socket, table: SessionTable) -> None:
     """Answer on ``listening``, which is closed, for as long as the reactor runs."""
     registry = CollectorRegistry()
-    registry.register(Figures(records))
+    registry.register(Figures(table))
     root: Any = Resource()
     root.putChild(b"metrics", _Page(registry))
     site = Site(root, timeout=PATIENCE, requestFactory=_Bodyless)

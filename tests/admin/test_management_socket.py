@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ndmpd.__main__ import main
-from ndmpd.admin import door
-from ndmpd.admin.question import Exit, Unanswered, _connect, ask
+from ndmpd.management import server as management
+from ndmpd.management.client import Exit, Unanswered, _connect, ask
 from ndmpd.net.dataconn import short
 from tests.admin.running import ConfiguredServer, ImageDma, at_rest, ndmpd, within
 from tests.peers.server import EmbeddedServer
@@ -24,7 +24,7 @@ from tests.peers.server import EmbeddedServer
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     # The path is too long for the address of a UNIX socket.
-    folder = tmp_path_factory.mktemp("door") / ("long" * 30)
+    folder = tmp_path_factory.mktemp("management") / ("long" * 30)
     folder.mkdir()
     server = EmbeddedServer(folder / "state").start()
     try:
@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
 def connected(server: EmbeddedServer) -> socket.socket:
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     end.settimeout(10)
-    _connect(end, server.state / "run" / door.SOCKET, time.monotonic() + 10)
+    _connect(end, server.state / "run" / management.SOCKET, time.monotonic() + 10)
     return end
 
 
@@ -65,21 +65,21 @@ def healthy(server: EmbeddedServer) -> None:
 def test_only_the_servers_user_gets_at_the_socket(server: EmbeddedServer) -> None:
     run = server.state / "run"
     assert stat.S_IMODE(run.stat().st_mode) == 0o700
-    assert stat.S_IMODE((run / door.SOCKET).stat().st_mode) == 0o600
+    assert stat.S_IMODE((run / management.SOCKET).stat().st_mode) == 0o600
 
 
 @pytest.mark.root
 def test_others_are_sent_away_even_where_they_get_at_it(server: EmbeddedServer) -> None:
     end = connected(server)
-    credentials = door._CREDENTIALS.unpack(
-        end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, door._CREDENTIALS.size))
+    credentials = management._CREDENTIALS.unpack(
+        end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, management._CREDENTIALS.size))
     assert credentials[1] == 0
     end.close()
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            with short(server.state / "run" / door.SOCKET) as path:
+            with short(server.state / "run" / management.SOCKET) as path:
                 stranger = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 os.setegid(65534)
                 held = os.open(path, os.O_PATH)
@@ -91,7 +91,7 @@ def test_others_are_sent_away_even_where_they_get_at_it(server: EmbeddedServer) 
             os._exit(0)
     os.close(writer)
     os.waitpid(pid, 0)
-    (server.state / "run" / door.SOCKET).chmod(0o600)
+    (server.state / "run" / management.SOCKET).chmod(0o600)
     assert b"only root and the user" in os.read(reader, 1000)
     os.close(reader)
     healthy(server)
@@ -114,7 +114,7 @@ def test_whatever_is_said_there_is_one_answer_with_an_error(server: EmbeddedServ
     answer = said(end)
     end.close()
     assert not answer or set(json.loads(answer)) <= {"error", "unknown"}
-    assert answer or len(words) > door.LONGEST_REQUEST
+    assert answer or len(words) > management.LONGEST_REQUEST
     healthy(server)
 
 
@@ -123,7 +123,7 @@ def test_whoever_is_slow_to_ask_or_says_nothing_is_let_go(server: EmbeddedServer
     began = time.monotonic()
     slow.sendall(b'{"ask"')
     assert said(silent) == said(slow) == b""
-    assert door.ASKING - 0.5 < time.monotonic() - began < door.ASKING + 3
+    assert management.ASKING - 0.5 < time.monotonic() - began < management.ASKING + 3
     silent.close()
     slow.close()
 
@@ -139,10 +139,10 @@ def test_a_request_may_come_in_pieces_and_what_follows_it_is_nobodys(server: Emb
 def test_many_who_wait_keep_nobody_out_and_leave_nothing_open(server: EmbeddedServer) -> None:
     at_rest(server.state)
     before = descriptors(server)
-    waiting = [connected(server) for _ in range(4 * door.MOST)]
+    waiting = [connected(server) for _ in range(4 * management.MOST)]
     for _ in range(5):
         healthy(server)
-    assert descriptors(server) <= before + door.MOST
+    assert descriptors(server) <= before + management.MOST
     for end in waiting:
         end.close()
     within(5, lambda: descriptors(server) <= before, "descriptors are left")
@@ -172,7 +172,7 @@ def test_a_second_server_answers_for_itself_alone(server: EmbeddedServer, tmp_pa
 def test_a_server_that_was_killed_and_one_that_is_starting_are_told_apart(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "state").start()
     assert server.program is not None
-    socket_file = server.state / "run" / door.SOCKET
+    socket_file = server.state / "run" / management.SOCKET
     try:
         socket_file.rename(server.state / "elsewhere")
         done = ndmpd(server.state, "status")
@@ -192,7 +192,7 @@ def test_an_answer_that_is_none_is_not_believed(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as liar:
-        liar.bind(str(run / door.SOCKET))
+        liar.bind(str(run / management.SOCKET))
         liar.listen(1)
         pid = os.fork()
         if pid == 0:

@@ -12,9 +12,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from ndmpd.admin.inquiry import Account, Accounts, Inquiry
-from ndmpd.admin.records import Records
 from ndmpd.config import Settings
+from ndmpd.management.poll import Account, Accounts, SessionPoll
+from ndmpd.management.sessions import SessionTable
 from ndmpd.services.tally import HEAD, Operation, Outcome
 
 Document = dict[str, Any]
@@ -28,18 +28,18 @@ _CLEAN = (0, -15)
 _KILLED = -9
 
 
-class Desk:
-    """``kill`` ends the session of a number, by SIGKILL where that takes longer than so many seconds; it may
-    raise OSError.
+class Requests:
+    """Answers them. ``kill`` ends the session of a number, by SIGKILL where that takes longer than so many
+    seconds; it may raise OSError.
     """
 
-    def __init__(self, reactor: Any, settings: Settings, listening: str, records: Records, inquiry: Inquiry,
-                 kill: Callable[[int, int], None]) -> None:
+    def __init__(self, reactor: Any, settings: Settings, listening: str, table: SessionTable,
+                 poll: SessionPoll, kill: Callable[[int, int], None]) -> None:
         self._reactor = reactor
         self._settings = settings
         self._listening = listening
-        self._records = records
-        self._inquiry = inquiry
+        self._table = table
+        self._poll = poll
         self._kill = kill
         self._ending: dict[int, list[Callable[[int | None], None]]] = {}
 
@@ -47,13 +47,13 @@ class Desk:
         """Never fails for what is asked."""
         match request:
             case {"ask": "status"}:
-                return self._inquiry.ask(self._records.sessions).addCallback(self._status)
+                return self._poll.ask(self._table.sessions).addCallback(self._status)
             case {"ask": "sessions"}:
-                return self._inquiry.ask(self._records.sessions).addCallback(self._sessions)
+                return self._poll.ask(self._table.sessions).addCallback(self._sessions)
             case {"ask": "session", "id": int(number)}:
-                if number not in self._records.sessions:
+                if number not in self._table.sessions:
                     return succeed(_unknown(number))
-                return self._inquiry.ask([number]).addCallback(self._sessions)
+                return self._poll.ask([number]).addCallback(self._sessions)
             case {"ask": "kill", "id": int(number), "within": int(within)}:
                 return self._end(number, min(max(within, 1), LONGEST_GRACE))
         return succeed({"error": "this server does not know what that asks for"})
@@ -66,17 +66,17 @@ class Desk:
     # Status.
 
     def _status(self, accounts: Accounts) -> Document:
-        records, server = self._records, self._settings.server
-        totals = records.tallies.totals()
+        table, server = self._table, self._settings.server
+        totals = table.tallies.totals()
         return {
             "pid": os.getpid(),
-            "since": records.since,
+            "since": table.since,
             "listening": self._listening,
-            "metrics": records.metrics,
+            "metrics": table.metrics,
             "state_dir": str(server.state_dir),
-            "sessions": {"now": len(records.sessions), "limit": records.limit, "most": records.most,
-                         "accepted": records.accepted, "refused": records.refused,
-                         "failed": records.failed, "failed_logins": totals.failed_logins},
+            "sessions": {"now": len(table.sessions), "limit": table.limit, "most": table.most,
+                         "accepted": table.accepted, "refused": table.refused,
+                         "failed": table.failed, "failed_logins": totals.failed_logins},
             "jobs": {operation.name.lower(): {outcome.name.lower(): totals.jobs[operation, outcome]
                                               for outcome in Outcome} for operation in Operation},
             "datamovers": [
@@ -85,14 +85,14 @@ class Desk:
                  "backed_up": mover.backed_up, "recovered": mover.recovered, "jobs_done": mover.done,
                  "jobs_failed": mover.failed} for mover in totals.movers],
             "drives": self._drives(accounts),
-            "copy_manager": records.copy_manager,
+            "copy_manager": table.copy_manager,
         }
 
     def _drives(self, accounts: Accounts) -> list[Document]:
         """``session``: whose it is. Where sessions do not answer, any drive may be theirs."""
         holders = {account["drive"]: number for number, account in accounts.items()
                    if account is not None and account.get("drive")}
-        silent = any(account is None and number in self._records.sessions
+        silent = any(account is None and number in self._table.sessions
                      for number, account in accounts.items())
         found = []
         for name, unit in self._settings.drive.items():
@@ -106,21 +106,21 @@ class Desk:
 
     def _sessions(self, accounts: Accounts) -> Document:
         return {"sessions": [self._session(number, account) for number, account in sorted(accounts.items())
-                             if number in self._records.sessions]}
+                             if number in self._table.sessions]}
 
     def _session(self, number: int, account: Account | None) -> Document:
-        entry = self._records.sessions[number]
+        entry = self._table.sessions[number]
         return {"id": number, "peer": entry.peer, "since": entry.since, "answers": account is not None,
                 **(account or {})}
 
     def _end(self, number: int, within: int) -> Deferred[Document]:
         """Have it say what it is about, then have it ended."""
-        if number not in self._records.sessions:
+        if number not in self._table.sessions:
             return succeed(_unknown(number))
         outcome: Deferred[Document] = Deferred()
 
         def end(accounts: Accounts) -> None:
-            if number not in self._records.sessions:
+            if number not in self._table.sessions:
                 outcome.callback(_unknown(number))
                 return
             session, began = self._session(number, accounts[number]), time.monotonic()
@@ -139,7 +139,7 @@ class Desk:
             except OSError:
                 tell(None)
 
-        self._inquiry.ask([number]).addCallback(end).addErrback(outcome.errback)
+        self._poll.ask([number]).addCallback(end).addErrback(outcome.errback)
         return outcome
 
 

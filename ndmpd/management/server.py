@@ -1,4 +1,4 @@
-"""Where the listener is asked: a UNIX socket, one line of JSON in, one document of JSON out.
+"""The management socket: a UNIX socket of the listener, one line of JSON in, one document of JSON out.
 
 The socket lies in a folder of the server's own user. Whoever else reaches it all the same is sent away, and
 one who is slow to ask, or to take the answer, loses the connection: nothing waits for him.
@@ -39,7 +39,7 @@ Document = dict[str, Any]
 Answer = Callable[[Document], Deferred[Document]]
 
 
-class Door(Factory):
+class ManagementServer(Factory):
     """Answers by ``answer`` at ``run``/admin, from now on until ``stop``. Raises OSError."""
 
     noisy = False
@@ -47,7 +47,7 @@ class Door(Factory):
     def __init__(self, reactor: Any, run: Path, answer: Answer) -> None:
         self.reactor = reactor
         self.answer = answer
-        self.connections: dict[_Visitor, None] = {}
+        self.connections: dict[_Connection, None] = {}
         self._path = run / SOCKET
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         with short(self._path) as path:
@@ -65,33 +65,33 @@ class Door(Factory):
         except OSError as failure:
             log.warning("a question of an operator: %s", failure)
 
-    def buildProtocol(self, address: object) -> _Visitor:
+    def buildProtocol(self, address: object) -> _Connection:
         if len(self.connections) >= MOST:
             next(iter(self.connections)).leave()
-        return _Visitor(self)
+        return _Connection(self)
 
     def stop(self) -> None:
         """Whoever waits for an answer has none. Idempotent."""
         self._watch.stop()
-        for visitor in list(self.connections):
-            visitor.leave()
+        for connection in list(self.connections):
+            connection.leave()
         if self._listening.fileno() >= 0:
             self._listening.close()
             self._path.unlink(missing_ok=True)
 
 
-class _Visitor(Protocol):
+class _Connection(Protocol):
     """One request and its answer."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, server: ManagementServer) -> None:
+        self._server = server
         self._request = bytearray()
         self._asked = False
         self._late: Any = None
 
     def connectionMade(self) -> None:
-        self._door.connections[self] = None
-        self._late = self._door.reactor.callLater(ASKING, self.leave)
+        self._server.connections[self] = None
+        self._late = self._server.reactor.callLater(ASKING, self.leave)
         transport: Any = self.transport
         if not _may_ask(transport.socket):
             self._say({"error": "only root and the user that the server runs as may ask"})
@@ -116,7 +116,7 @@ class _Visitor(Protocol):
             self._say({"error": "a request is one line with an object of JSON"})
             return
         self._late.cancel()  # from here on it is we who take the time
-        answered = self._door.answer(request)
+        answered = self._server.answer(request)
         answered.addErrback(self._failed)
         answered.addCallback(self._say)
 
@@ -130,7 +130,7 @@ class _Visitor(Protocol):
             return
         if self._late.active():
             self._late.cancel()
-        self._late = self._door.reactor.callLater(TAKING, self.leave)
+        self._late = self._server.reactor.callLater(TAKING, self.leave)
         transport: Any = self.transport
         transport.write(json.dumps(answer).encode() + b"\n")
         transport.loseConnection()
@@ -141,7 +141,7 @@ class _Visitor(Protocol):
         transport.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        self._door.connections.pop(self, None)
+        self._server.connections.pop(self, None)
         if self._late is not None and self._late.active():
             self._late.cancel()
 

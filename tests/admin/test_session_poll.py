@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pytest
 from twisted.internet.task import Clock
 
-from ndmpd.admin.inquiry import Accounts, Inquiry
+from ndmpd.management.poll import Accounts, SessionPoll
 
 
 class Reactor(Clock):
@@ -21,9 +21,9 @@ class Reactor(Clock):
     removeReader = addReader
 
 
-def asked(inquiry: Inquiry, reactor: Reactor, *numbers: int) -> Accounts:
+def asked(poll: SessionPoll, reactor: Reactor, *numbers: int) -> Accounts:
     found: list[Accounts] = []
-    inquiry.ask(numbers).addCallback(found.append)
+    poll.ask(numbers).addCallback(found.append)
     reactor.advance(0)
     return found[0]
 
@@ -37,9 +37,9 @@ def test_a_session_that_no_descriptor_is_left_for_is_one_that_does_not_answer(
 ) -> None:
     reactor = Reactor()
     monkeypatch.setattr(socket, "socketpair", no_room)
-    assert asked(Inquiry(reactor, lambda number, end: None), reactor, 1, 2) == {1: None, 2: None}
+    assert asked(SessionPoll(reactor, lambda number, end: None), reactor, 1, 2) == {1: None, 2: None}
 
 
 def test_a_session_that_cannot_be_reached_is_one_that_does_not_answer() -> None:
     reactor = Reactor()
-    assert asked(Inquiry(reactor, no_room), reactor, 7) == {7: None}
+    assert asked(SessionPoll(reactor, no_room), reactor, 7) == {7: None}

@@ -1,0 +1,1 @@
+"""A running server and whoever runs it: the socket where it is asked, its answers, and its metrics."""
