@@ -32,6 +32,7 @@ demo: setup
 	$(BIN)/python -m ndmpd demo $(PATH_TO_SAVE)
 
 test: setup packages
+	$(PYTEST) -p twisted tests/reactor </dev/null
 	$(PYTEST) $(PARALLEL) -m 'not slow and not vm' $(ARGS) </dev/null
 
 test-peers: setup packages

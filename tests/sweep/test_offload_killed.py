@@ -67,8 +67,9 @@ def test_a_copy_manager_that_is_killed_loses_no_record_and_repeats_none(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_copy_manager_that_is_killed_again_and_again(
         places: dict[bool, KeptPlace], kind: type[Backup] | type[Recover]) -> None:
-    for seed in seeds(400):
+    for seed in seeds(150):
         judged(places, kind, 1000 + seed)
